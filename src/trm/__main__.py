@@ -1,0 +1,5 @@
+"""`python -m trm`, which torchrun starts as well."""
+
+from trm.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""The `trm` command.
+
+Logs go to stderr, results to stdout. Exit status: 0 done; 75 stopped early and resumable; 2 bad input, in one line;
+1 a fault.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import yaml
+from typer.exceptions import TyperException
+
+from trm import __version__, config
+from trm.files import BadInput, Fault
+
+app = typer.Typer(
+    help="Tiny Recursive Models, from raw puzzles to a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ExperimentFile = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="experiment file, or a {mapping} written out")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as training.lr=1.0e-3")
+]
+Data = Annotated[Path, typer.Option("--data", help="folder of a built dataset")]
+Out = Annotated[Path, typer.Option("--out", help="where the result goes")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto: CUDA where there is any")]
+
+Runs = Annotated[list[Path], typer.Argument(help="folders of finished, evaluated runs")]
+About = Annotated[
+    str, typer.Option(help="what to say of experiments: a mapping of their names to description and published figure")
+]
+
+
+def read_experiment(source: str, overrides: list[str] | None) -> config.Experiment:
+    """The experiment in a file, or written out as a YAML mapping such as {name: ..., dataset: ...}."""
+    if not source.startswith("{"):
+        return config.load(Path(source), overrides)
+    try:
+        return config.check(yaml.safe_load(source), "experiment", overrides)
+    except yaml.YAMLError:
+        raise BadInput(f"experiment {source[:40]!r}...: not valid YAML, expected a mapping") from None
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def download(
+    puzzle: Annotated[str, typer.Argument(help="name of a puzzle")],
+    out: Out,
+    files: Annotated[list[str] | None, typer.Argument(help="names of raw files; default: all")] = None,
+) -> None:
+    """Fetch a puzzle's raw files, checked by hash."""
+    from trm.data.download import download
+
+    if puzzle not in config.puzzle_names():
+        raise BadInput(f"{puzzle}: unknown puzzle, expected one of {', '.join(config.puzzle_names())}")
+    print(*download(puzzle, files or [], out), sep="\n")
+
+
+@app.command()
+def build(experiment: ExperimentFile, out: Out, set: Overrides = None) -> None:
+    """Build the dataset of an experiment."""
+    from trm.data.build import build
+
+    facts = build(read_experiment(experiment, set).dataset, out)
+    print(json.dumps({"content_sha256": facts["content_sha256"], **facts["splits"]}))
+
+
+@app.command()
+def train(
+    experiment: ExperimentFile,
+    data: Data,
+    out: Out,
+    checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; default: beside --out")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    time_budget: Annotated[
+        float | None, typer.Option(min=0, help="minutes after which to save and end with status 75")
+    ] = None,
+    device: Device = "auto",
+    set: Overrides = None,
+) -> None:
+    """Train an experiment, or go on with it: a run that was stopped resumes from its last checkpoint."""
+    from trm.training.loop import train
+
+    status = train(read_experiment(experiment, set), data, out, checkpoints, seed, time_budget, device)
+    raise typer.Exit(status)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    data: Data,
+    out: Out,
+    subset: Annotated[int | None, typer.Option(min=1, help="examples to score, evenly spaced; default: all")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="examples at a time")] = 512,
+    device: Device = "auto",
+) -> None:
+    """Score a finished run on the test set."""
+    from trm.evaluation.evaluate import evaluate, headline
+    from trm.training.distribution import pick_device
+
+    settings = config.Evaluation(subset=subset, batch_size=batch_size)
+    result = evaluate(run, data, out, settings, pick_device(device))
+    for name, figure in result["figures"].items():
+        print(f"{name:16} {headline(figure)}")
+
+
+@app.command()
+def audit(
+    data: Annotated[Path, typer.Argument(help="folder of a built dataset")],
+    out: Annotated[Path | None, typer.Option(help="file for the result; default: standard output")] = None,
+) -> None:
+    """Look for test puzzles, or symmetric twins of them, in the training set."""
+    from trm.data.audit import audit
+    from trm.files import write_json
+
+    result = audit(data)
+    if out is None:
+        print(json.dumps(result, indent=2))
+    else:
+        write_json(out, result)
+
+
+@app.command()
+def show(data: Annotated[Path, typer.Argument(help="folder of a built dataset")], out: Out) -> None:
+    """Draw examples of a dataset as a picture."""
+    from trm.reporting.preview import preview
+
+    preview(data, out)
+
+
+@app.command()
+def figure(
+    kind: Annotated[str, typer.Argument(help="learning-curve, accuracy-by-step or gallery")], runs: Runs, out: Out
+) -> None:
+    """Draw a figure of an experiment's runs as SVG, PDF and PNG, with its numbers as CSV."""
+    from trm.reporting.figures import draw_figure
+
+    draw_figure(kind, runs, out)
+
+
+@app.command()
+def table(runs: Runs, out: Out, about: About = "{}") -> None:
+    """Tabulate the figures of runs as CSV and Markdown, beside the published ones."""
+    from trm.reporting.tables import results_table, write_table
+
+    write_table(results_table(runs, read_about(about)), out)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    data: Annotated[list[Path], typer.Option("--data", help="folder of a dataset, audited and previewed")],
+    figures: Annotated[Path, typer.Option(help="folder of the figures")],
+    table: Annotated[Path, typer.Option(help="the table of results, as CSV")],
+    out: Out,
+    about: About = "{}",
+) -> None:
+    """Write the report: one page with everything in it."""
+    from trm.reporting.report import report
+
+    report(runs, data, figures, table, out, read_about(about))
+
+
+def read_about(text: str) -> dict:
+    about = yaml.safe_load(text)
+    if not isinstance(about, dict):
+        raise BadInput(f"--about {text!r}: expected a mapping of experiments")
+    return about
+
+
+def main() -> None:
+    """Run a command and end with its status; whatever goes wrong is told in one line."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        status = fail("interrupted", 1)
+    except TyperException as error:
+        status = fail(error.format_message(), 2)
+    except Fault as error:
+        status = fail(str(error), error.status)
+    except OSError as error:
+        status = fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    sys.exit(status)
+
+
+def fail(message: str, status: int) -> int:
+    print(f"trm: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,238 @@
+"""Experiments: one YAML file, checked key by key before anything runs.
+
+`Experiment` = dataset + model + training + evaluation, with the published key names (SPEC of the papers' code) where
+they exist. Unknown keys are errors. A puzzle declares the keys of its `dataset:` section in its own module.
+"""
+
+import copy
+import difflib
+import importlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from trm.files import BadInput, fingerprint, read_yaml
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of an experiment: immutable, and it rejects keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Dataset(Section):
+    """What every puzzle's `dataset:` section has; each puzzle's module adds its own keys."""
+
+    puzzle: str = Field(description="name of the module in trm/puzzles")
+    raw: Path | None = Field(
+        None, description="folder with the raw files under their upstream names; null: the download, or generate"
+    )
+    num_aug: int = Field(0, ge=0, description="symmetric variants of each training group, besides itself")
+    validation: Rate = Field(0.0, description="share of the training groups set aside to choose weights by")
+    seed: int = Field(0, ge=0, description="of sampling, generation and augmentation")
+
+    @property
+    def name(self) -> str:
+        """Name of the built dataset: the puzzle and a hash of the keys that shape its content."""
+        return f"{self.puzzle}-{fingerprint(self.model_dump(mode='json', exclude={'raw'}))[:8]}"
+
+
+class Model(Section):
+    """The network. Published: hidden 512, 8 heads, expansion 4, 2 layers, H3 L6 (mazes and ARC: L4)."""
+
+    name: Literal["trm"] = "trm"
+    hidden_size: Count = Field(512, description="width D")
+    num_heads: Count = Field(8, description="attention heads; unused with mlp_t")
+    expansion: Positive = Field(4.0, description="SwiGLU inner width over hidden_size, before rounding")
+    L_layers: Count = Field(2, description="blocks in the one shared stack")
+    H_layers: Literal[0] = Field(0, description="published key, always 0 for TRM: one stack serves both levels")
+    H_cycles: Count = Field(3, description="updates of y in a supervision step; only the last one has a gradient")
+    L_cycles: Count = Field(6, description="updates of z before each update of y")
+    mlp_t: bool = Field(False, description="mix positions by a SwiGLU over the sequence instead of attention")
+    pos_encodings: Literal["none", "rope", "learned"] = "rope"
+    puzzle_emb_ndim: int = Field(512, ge=0, description="width of a puzzle identifier's embedding; 0: none")
+    puzzle_emb_len: int = Field(16, ge=0, description="positions it takes; 0: as many as puzzle_emb_ndim needs")
+    halt_max_steps: Count = Field(16, description="supervision steps at most")
+    halt_exploration_prob: Probability = 0.1
+    forward_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+
+    @property
+    def prefix_len(self) -> int:
+        """Positions before the tokens that hold the puzzle embedding."""
+        if self.puzzle_emb_ndim == 0:
+            return 0
+        return self.puzzle_emb_len or -(-self.puzzle_emb_ndim // self.hidden_size)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Model":
+        if not self.mlp_t and self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 * num_heads ({self.num_heads})")
+        if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
+            raise ValueError(
+                f"puzzle_emb_ndim {self.puzzle_emb_ndim} does not fit {self.prefix_len} positions of {self.hidden_size}"
+            )
+        return self
+
+
+class Training(Section):
+    """Optimiser, schedule and plan. Steps are optimiser steps, epochs are passes over the training groups."""
+
+    global_batch_size: Count = Field(768, description="rows of a step, over all ranks")
+    epochs: Count = 50000
+    eval_interval: Count = Field(5000, description="epochs between evaluations; divides epochs")
+    max_steps: Count | None = Field(None, description="stop after this many optimiser steps; null: after `epochs`")
+    checkpoint_every: Count = Field(1000, description="optimiser steps between checkpoints")
+    log_every: Count = Field(50, description="optimiser steps between lines of metrics.jsonl")
+    eval_subset: Count | None = Field(
+        1024, description="test examples of the evaluations while training, evenly spaced; null: all"
+    )
+    final_weights: Literal["last", "best_validation"] = Field(
+        "last", description="last: those of the last step (published); best_validation: of the best validation score"
+    )
+    lr: NonNegative = 1e-4
+    lr_min_ratio: Probability = Field(1.0, description="end of the cosine over lr; 1: constant")
+    lr_warmup_steps: int = Field(2000, ge=0)
+    beta1: Rate = 0.9
+    beta2: Rate = 0.95
+    weight_decay: NonNegative = 1.0
+    puzzle_emb_lr: NonNegative = 1e-4
+    puzzle_emb_weight_decay: NonNegative = 1.0
+    ema: bool = True
+    ema_rate: Rate = 0.999
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Training":
+        if self.epochs % self.eval_interval:
+            raise ValueError(f"eval_interval {self.eval_interval} must divide epochs {self.epochs}")
+        return self
+
+
+class Evaluation(Section):
+    """How `trm evaluate` scores a finished run."""
+
+    subset: Count | None = Field(None, description="test examples, evenly spaced; null: the whole test set")
+    batch_size: Count = Field(512, description="examples at a time")
+
+
+class Resources(Section):
+    """What the training job asks of the machine or the queue."""
+
+    gpus: int = Field(0, ge=0)
+    threads: Count = Field(2, description="CPU threads")
+    runtime: str = Field("24h", pattern=r"^[1-9]\d*[mhd]$", description="walltime: 90m, 24h, 2d")
+    mem_mb: Count = Field(8000, description="main memory in MB")
+
+
+class Published(Section):
+    """The figure to hold ours against, and where it stands."""
+
+    exact_accuracy: Probability
+    source: str
+
+
+class Experiment(Section):
+    """One file of config/experiments."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = ""
+    dataset: SerializeAsAny[Dataset]
+    model: Model = Model()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    resources: Resources = Resources()
+    published: Published | None = None
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _puzzle_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return dataset_section(value.get("puzzle")).model_validate(value)
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Experiment":
+        if self.training.final_weights == "best_validation" and self.dataset.validation == 0:
+            raise ValueError("training.final_weights best_validation needs dataset.validation above 0")
+        return self
+
+
+def puzzle_names() -> list[str]:
+    """The puzzles: every public module in trm/puzzles that declares a `Dataset` section."""
+    folder = Path(__file__).parent / "puzzles"
+    modules = (path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    return sorted(path.stem for path in modules if "\nclass Dataset(" in path.read_text(encoding="utf-8"))
+
+
+def dataset_section(puzzle: Any) -> type[Dataset]:
+    """The model of a puzzle's `dataset:` section. The puzzle is looked up by name: adding one is adding its module."""
+    if puzzle not in puzzle_names():
+        raise ValueError(f"puzzle {puzzle!r} is unknown, expected one of {', '.join(puzzle_names())}")
+    return importlib.import_module(f"trm.puzzles.{puzzle}").Dataset
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Experiment:
+    """Read and check an experiment file; `overrides` are `section.key=value` with YAML values."""
+    return check(read_yaml(path), str(path), overrides)
+
+
+def check(tree: dict[str, Any], where: str, overrides: list[str] | None = None) -> Experiment:
+    """The experiment in `tree`; `where` names its source in errors."""
+    tree = copy.deepcopy(tree)
+    for override in overrides or []:
+        _override(tree, override)
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {_explain(error, tree)}") from None
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"override {override!r}: expected key=value, such as training.lr=1.0e-3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise BadInput(f"override {override!r}: the value is not valid YAML") from None
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise BadInput(f"override {override!r}: {parent} is not a section")
+    tree[last] = value
+
+
+def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
+    """The first problem of a validation in one line: key, what is wrong, what was expected."""
+    # an unknown key often explains a missing one, so it comes first
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ValidationError):  # of the puzzle's own keys
+        return f"dataset.{_explain(cause, tree)}"
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(error, problem["loc"], tree)
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        return f"{key}: unknown key, {f'did you mean {close[0]}?' if close else 'expected one of ' + ', '.join(known)}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    given = "" if problem["type"] in ("missing", "value_error") else f", not {problem['input']!r}"
+    return f"{key}: {message}{given}" if key else f"{message}{given}"
+
+
+def _keys_beside(error: ValidationError, location: tuple, tree: dict[str, Any]) -> list[str]:
+    if len(location) == 2:
+        section = {"model": Model, "training": Training, "evaluation": Evaluation, "resources": Resources}
+        return list(section.get(location[0], Published).model_fields)
+    if error.title == "Experiment":
+        return list(Experiment.model_fields)
+    return list(dataset_section(tree["dataset"]["puzzle"]).model_fields)

@@ -1,0 +1,1 @@
+"""Datasets on disk: building, reading, the training order, the audit."""

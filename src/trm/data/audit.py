@@ -1,0 +1,84 @@
+"""Does the test set stand in the training set? Are the files what they say?
+
+Boards are compared by their canonical form, so a rotated, relabelled or otherwise symmetric twin counts as the same.
+A group's variants are symmetric to each other, so its first example stands for all of them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm import puzzles
+from trm.config import dataset_section
+from trm.data.layout import SPLITS, Split, content_hash, read_split
+from trm.files import BadInput, read_json
+from trm.progress import progress
+
+CHUNK = 5000
+
+
+def audit(folder: Path) -> dict[str, Any]:
+    """Audit the dataset in `folder`: sizes, token ranges, twins within and across its splits.
+
+    Raises BadInput where its files contradict each other.
+    """
+    facts = read_json(folder / "provenance.json")
+    dataset = dataset_section(facts["dataset"]["puzzle"]).model_validate(facts["dataset"])
+    content = content_hash(folder)
+    if content != facts["content_sha256"]:
+        raise BadInput(f"{folder}: content {content[:12]}, expected {facts['content_sha256'][:12]} as it was built")
+    splits = {name: read_split(folder / name) for name in SPLITS if (folder / name).is_dir()}
+    forms = {name: _canonical_forms(dataset, split, name) for name, split in splits.items()}
+    held_out = [name for name in splits if name != "train"]
+    return {
+        "dataset": dataset.name,
+        "content_sha256": content,
+        "splits": {name: _describe(split, forms[name]) for name, split in splits.items()},
+        "twins_in_train": {
+            name: {
+                "groups": len(forms[name]["inputs"]),
+                "inputs": int(np.isin(forms[name]["inputs"], forms["train"]["inputs"]).sum()),
+                "labels": int(np.isin(forms[name]["labels"], forms["train"]["labels"]).sum()),
+            }
+            for name in held_out
+        },
+        "clean": not any(np.isin(forms[name]["inputs"], forms["train"]["inputs"]).any() for name in held_out),
+    }
+
+
+def _canonical_forms(dataset: Any, split: Split, name: str) -> dict[str, np.ndarray]:
+    """The canonical form of each group's first input and label, as one comparable item each: [num_groups]."""
+    puzzle = puzzles.module(dataset.puzzle)
+    rows = split.first_rows()
+    parts: dict[str, list[np.ndarray]] = {"inputs": [], "labels": []}
+    with progress(f"canonical forms of {name}", len(rows)) as advance:
+        for start in range(0, len(rows), CHUNK):
+            inputs, labels, _ = split.take(rows[start : start + CHUNK])
+            parts["inputs"].append(_items(puzzle.canonical(dataset, inputs)))
+            parts["labels"].append(_items(puzzle.canonical(dataset, labels)))
+            advance(len(inputs))
+    return {kind: np.concatenate(items) for kind, items in parts.items()}
+
+
+def _items(boards: np.ndarray) -> np.ndarray:
+    """Rows [n, seq_len] as n opaque items that can be compared and sorted."""
+    boards = np.ascontiguousarray(boards)
+    return boards.view(np.dtype((np.void, boards.dtype.itemsize * boards.shape[1]))).ravel()
+
+
+def _describe(split: Split, forms: dict[str, np.ndarray]) -> dict[str, Any]:
+    tokens = {}
+    for name in ("inputs", "labels"):
+        values = np.zeros(split.metadata.vocab_size, bool)
+        for start in range(0, len(split), CHUNK * 10):
+            chunk = split.take(np.arange(start, min(start + CHUNK * 10, len(split))))[("inputs", "labels").index(name)]
+            values[np.unique(chunk[chunk >= 0])] = True
+        tokens[name] = np.flatnonzero(values).tolist()
+    return {
+        "examples": len(split),
+        "puzzles": split.metadata.total_puzzles,
+        "groups": split.metadata.total_groups,
+        "tokens": tokens,
+        "twins_within": int(len(forms["inputs"]) - len(np.unique(forms["inputs"]))),
+    }

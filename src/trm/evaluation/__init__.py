@@ -1,0 +1,1 @@
+"""Evaluation: running a trained model on examples, and the figures of its answers."""

@@ -1,0 +1,93 @@
+"""Scoring a finished run on the test set.
+
+OUT/evaluation.json    every figure with its count and 95 % interval
+OUT/predictions.npz    what the figures were computed from, and the answers for pictures:
+    rows [n], inputs, labels, predictions [n, seq_len], asked [n, seq_len], valid [n],
+    q_halt [n, S] (logits), exact [n, S]   after each of the S supervision steps
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trm import puzzles
+from trm.config import Dataset, Evaluation
+from trm.data.layout import read_split
+from trm.evaluation.inference import answers
+from trm.evaluation.metrics import Figure, share, share_of_parts
+from trm.files import atomic, write_json
+from trm.progress import progress
+from trm.runs import load_model, read_run
+
+
+def evaluate(folder: Path, data: Path, out: Path, config: Evaluation, device: torch.device) -> dict[str, Any]:
+    """Score the run in `folder` on the test split of `data`; returns what evaluation.json says."""
+    run = read_run(folder)
+    split = read_split(data / "test")
+    rows = split.spread(config.subset)
+    model = load_model(run, split.metadata, device)
+    parts = []
+    with progress(f"evaluating {run.experiment.name}", len(rows)) as advance:
+        for part in answers(model, split, rows, config.batch_size, device):
+            parts.append(part)
+            advance(len(part.inputs))
+    token = split.inputs.dtype
+    table = {
+        "rows": rows,
+        **{name: _join(parts, name).astype(token) for name in ("inputs", "predictions")},
+        "labels": np.where(_join(parts, "asked"), _join(parts, "labels"), 0).astype(token),
+        **{name: _join(parts, name) for name in ("asked", "q_halt", "exact")},
+    }
+    table["valid"] = _puzzle(run.experiment.dataset).is_valid(
+        run.experiment.dataset, table["inputs"], table["predictions"]
+    )
+    result = {
+        "experiment": run.experiment.name,
+        "seed": run.provenance["seed"],
+        "data": run.provenance["data"],
+        "weights": run.provenance["weights"],
+        "split": "test",
+        "examples": len(rows),
+        "of": len(split),
+        **score(run.experiment.dataset, table),
+    }
+    with atomic(out / "predictions.npz") as path, open(path, "wb") as file:
+        np.savez_compressed(file, **table)
+    write_json(out / "evaluation.json", result)
+    return result
+
+
+def score(dataset: Dataset, table: dict[str, np.ndarray]) -> dict[str, Any]:
+    """All figures of a table of predictions, each a share with count and interval."""
+    exact, q_halt = table["exact"], table["q_halt"]
+    right = (table["predictions"] == table["labels"]) & table["asked"]
+    blanks = table["asked"] & _puzzle(dataset).blanks(dataset, table["inputs"])
+    figures = {
+        "exact_accuracy": share(exact[:, -1]),
+        "valid": share(table["valid"]),
+        "token_accuracy": share_of_parts(right.sum(1), table["asked"].sum(1)),
+        "blank_accuracy": share_of_parts((right & blanks).sum(1), blanks.sum(1)),
+        "q_halt_accuracy": share((q_halt[:, -1] >= 0) == exact[:, -1]),
+    }
+    steps = exact.shape[1]
+    by_step = {
+        "exact_accuracy": [share(exact[:, step]).as_dict() for step in range(steps)],
+        "q_halt_accuracy": [share((q_halt[:, step] >= 0) == exact[:, step]).as_dict() for step in range(steps)],
+    }
+    return {"figures": {name: figure.as_dict() for name, figure in figures.items()}, "by_step": by_step}
+
+
+def headline(figure: dict[str, float] | Figure) -> str:
+    """A share in print: value and interval in per cent, and its count."""
+    figure = figure if isinstance(figure, Figure) else Figure(**figure)
+    return f"{100 * figure.value:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f}, n = {figure.count:,})"
+
+
+def _puzzle(dataset: Dataset) -> Any:
+    return puzzles.module(dataset.puzzle)
+
+
+def _join(parts: list, name: str) -> np.ndarray:
+    return np.concatenate([getattr(part, name) for part in parts])

@@ -1,0 +1,71 @@
+"""Adaptive computation time: which puzzle a row of the batch is at, for how many steps, and when it makes room.
+
+A row keeps its puzzle for up to halt_max_steps supervision steps and hands its state on from one to the next. Once it
+has halted, the next batch's row takes its place, with a fresh state (arXiv 2510.04871, section 2.3; HRM's ACT).
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from trm.config import Model
+from trm.models.trm import TRM, State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a dataset on the device."""
+
+    inputs: Tensor  # [B, seq_len] int32
+    labels: Tensor  # [B, seq_len] int64, IGNORE where there is nothing to predict
+    puzzle_identifiers: Tensor  # [B] int64
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What goes from one supervision step to the next."""
+
+    state: State  # (y, z), each [B, L, D]
+    steps: Tensor  # [B] int32, supervision steps on this puzzle so far
+    halted: Tensor  # [B] bool, to be replaced before the next step
+    batch: Batch  # the puzzles being worked on
+
+
+def start(model: TRM, batch: Batch) -> Carry:
+    """A carry whose rows all wait for a puzzle."""
+    size, device = len(batch.inputs), batch.inputs.device
+    return Carry(
+        state=model.initial_state(size),
+        steps=torch.zeros(size, dtype=torch.int32, device=device),
+        halted=torch.ones(size, dtype=torch.bool, device=device),
+        batch=batch,
+    )
+
+
+def refill(model: TRM, carry: Carry, batch: Batch) -> Carry:
+    """Replace the halted rows by those of `batch`, with the initial state and no steps taken."""
+
+    def choose(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(carry.halted.view(-1, *[1] * (old.dim() - 1)), new, old)
+
+    initial = model.initial_state(len(carry.steps))
+    return Carry(
+        state=tuple(choose(new, old) for new, old in zip(initial, carry.state, strict=True)),
+        steps=carry.steps.masked_fill(carry.halted, 0),
+        halted=torch.zeros_like(carry.halted),
+        batch=Batch(*(choose(getattr(batch, f.name), getattr(carry.batch, f.name)) for f in fields(Batch))),
+    )
+
+
+def advance(config: Model, carry: Carry, state: State, q: Tensor, exploring: Tensor, least_steps: Tensor) -> Carry:
+    """The carry after a training step: one more step taken, and the rows halted that may.
+
+    A row halts when q_halt > 0 or its steps are used up. An exploring row [B] (bool) may not halt by q_halt before
+    its `least_steps` [B].
+    """
+    steps = carry.steps + 1
+    halted = steps >= config.halt_max_steps
+    if config.halt_max_steps > 1:
+        halted = (halted | (q[:, 0] > 0)) & (steps >= least_steps * exploring)
+    return replace(carry, state=state, steps=steps, halted=halted)

@@ -1,0 +1,68 @@
+"""Losses and the figures of a step, summed over the rows of a batch.
+
+Loss of a row: mean over its valid tokens of the cross entropy, plus half the binary cross entropy of q_halt against
+"the whole row is right" (arXiv 2510.04871, figure 3). The trainer divides by the global batch size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = -100  # label of a token that does not count
+
+METRICS = ("count", "accuracy", "exact_accuracy", "q_halt_accuracy", "steps", "lm_loss", "q_halt_loss")
+
+
+def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the labels [B, n] under p = s / sum s, s(x) = x + 1 for x >= 0 and 1 / (1 - x) below; in float64.
+
+    arXiv 2501.04697. Ignored tokens give 0.
+    """
+    x = logits.double()
+    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+    chosen = s.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return torch.where(labels == IGNORE, 0.0, s.sum(-1).log() - chosen.log())
+
+
+def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the labels [B, n] under the softmax, in float32. Ignored tokens give 0."""
+    losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none")
+    return losses.view(labels.shape)
+
+
+TOKEN_LOSSES = {
+    "stablemax_cross_entropy": stablemax_cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
+
+
+def loss_and_metrics(
+    loss_type: str, logits: Tensor, q: Tensor, labels: Tensor, halted: Tensor, steps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss of a batch, and its figures as one float64 vector in the order of METRICS; both are sums over rows.
+
+    The figures up to `steps` count the rows that halted at this step and have a label; the losses count all rows.
+    """
+    valid = labels != IGNORE
+    tokens = valid.sum(-1)
+    token_loss = TOKEN_LOSSES[loss_type](logits, labels)
+    lm_loss = (token_loss / tokens.clamp(min=1).unsqueeze(-1)).sum()
+
+    with torch.no_grad():
+        right = (valid & (logits.argmax(-1) == labels)).sum(-1)
+        exact = right == tokens
+    q_halt = q[:, 0]
+    q_halt_loss = F.binary_cross_entropy_with_logits(q_halt, exact.to(q_halt.dtype), reduction="sum")
+
+    with torch.no_grad():
+        counted = halted & (tokens > 0)
+        per_row = (
+            torch.ones_like(q_halt),
+            right / tokens.clamp(min=1),
+            exact,
+            (q_halt >= 0) == exact,
+            steps,
+        )
+        sums = [torch.where(counted, value.double(), 0.0).sum() for value in per_row]
+        metrics = torch.stack([*sums, lm_loss.detach().double(), q_halt_loss.detach().double()])
+    return lm_loss + 0.5 * q_halt_loss, metrics

@@ -1,0 +1,73 @@
+"""Symmetries of boards: a permutation of the cells and a map of the tokens, whole batches at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """n symmetries of boards with L cells and V tokens: out[i, c] = tokens[i, board[i, cells[i, c]]]."""
+
+    cells: np.ndarray  # [n, L] the cell whose content comes to stand at c
+    tokens: np.ndarray  # [n, V] the token that each token becomes
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, rows: np.ndarray) -> "Symmetries":
+        return Symmetries(self.cells[rows], self.tokens[rows])
+
+    def apply(self, boards: np.ndarray) -> np.ndarray:
+        """Element i on board i: [n, L] -> [n, L]."""
+        moved = np.take_along_axis(boards, self.cells, axis=1)
+        return np.take_along_axis(self.tokens, moved, axis=1)
+
+    def compose(self, first: "Symmetries") -> "Symmetries":
+        """The symmetries that do `first`, then these."""
+        return Symmetries(
+            np.take_along_axis(first.cells, self.cells, axis=1),
+            np.take_along_axis(self.tokens, first.tokens, axis=1),
+        )
+
+    def inverse(self) -> "Symmetries":
+        return Symmetries(np.argsort(self.cells, axis=1), np.argsort(self.tokens, axis=1))
+
+
+def identity(n: int, cells: int, vocab_size: int) -> Symmetries:
+    """n times the identity."""
+    return Symmetries(np.tile(np.arange(cells), (n, 1)), np.tile(np.arange(vocab_size, dtype=np.uint8), (n, 1)))
+
+
+def dihedral(side: int, vocab_size: int) -> Symmetries:
+    """The 8 symmetries of a square board, in the published order.
+
+    0 identity, 1..3 rotation by k quarter turns counterclockwise, 4 left-right flip, 5 up-down flip, 6 transpose,
+    7 left-right flip of the quarter turn (SPEC of the ARC builder).
+    """
+    board = np.arange(side * side).reshape(side, side)
+    quarter = np.rot90(board)
+    transforms = [
+        board,
+        quarter,
+        np.rot90(board, 2),
+        np.rot90(board, 3),
+        np.fliplr(board),
+        np.flipud(board),
+        board.T,
+        np.fliplr(quarter),
+    ]
+    cells = np.stack([transform.ravel() for transform in transforms])
+    return Symmetries(cells, np.tile(np.arange(vocab_size, dtype=np.uint8), (8, 1)))
+
+
+def smallest_image(group: Symmetries, boards: np.ndarray) -> np.ndarray:
+    """The lexicographically smallest image of each board [n, L] under a small group: a canonical form."""
+    best = boards
+    rows = np.arange(len(boards))
+    for i in range(len(group)):
+        image = group.tokens[i][boards[:, group.cells[i]]].astype(boards.dtype)
+        first = (image != best).argmax(axis=1)
+        smaller = image[rows, first] < best[rows, first]
+        best = np.where(smaller[:, None], image, best)
+    return best

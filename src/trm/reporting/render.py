@@ -1,0 +1,112 @@
+"""A drawing of a board as SVG, or on matplotlib axes. Colours come from PALETTE alone."""
+
+import math
+from html import escape
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection, PolyCollection
+from matplotlib.patches import Circle
+
+from trm.puzzles.drawing import PALETTE, Disk, Drawing, Line, Rect, Shape, Text
+
+MARGIN = 0.06  # cells around the board, for the outer half of its frame
+CAPITAL = 0.73  # height of a capital or digit over the font size
+POINTS_PER_INCH = 72
+
+
+def to_svg(drawing: Drawing, cell: float = 24, title: str = "") -> str:
+    """A whole <svg> element, `cell` pixels a cell. The title is read out where the picture cannot be seen."""
+    left, width, height = (cell * x for x in (-MARGIN, drawing.width + 2 * MARGIN, drawing.height + 2 * MARGIN))
+    # lengths are multiplied out, since browsers draw fonts of less than a pixel badly
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{left:g} {left:g} {width:g} {height:g}" '
+            f'width="{width:g}" height="{height:g}" font-family="DejaVu Sans, Verdana, sans-serif" '
+            f'text-anchor="middle">',
+            *([f"<title>{escape(title)}</title>"] if title else []),
+            *(_element(shape, cell) for shape in _on_paper(drawing)),
+            "</svg>\n",
+        ]
+    )
+
+
+def to_axes(drawing: Drawing, axes: Axes) -> None:
+    """Draw on axes that already have their place in the figure, since that decides the size of the letters."""
+    axes.set_axis_off()
+    axes.set(xlim=(-MARGIN, drawing.width + MARGIN), ylim=(drawing.height + MARGIN, -MARGIN), aspect="equal")
+    axes.apply_aspect()
+    cell = axes.get_window_extent().height / (drawing.height + 2 * MARGIN) / axes.figure.dpi * POINTS_PER_INCH
+    # neighbours of one kind make one artist: a board has a thousand shapes
+    for layer, (kind, group) in enumerate(groupby(_on_paper(drawing), key=_kind)):
+        shapes = list(group)
+        if kind == "polygon":
+            colors = [PALETTE[_color(shape)] for shape in shapes]
+            corners = [_corners(shape) for shape in shapes]
+            axes.add_collection(PolyCollection(corners, facecolors=colors, linewidths=0, zorder=layer), autolim=False)
+        elif kind == "disk":
+            colors = [PALETTE[_color(shape)] for shape in shapes]
+            disks = [Circle((disk.x, disk.y), disk.radius) for disk in shapes]
+            axes.add_collection(PatchCollection(disks, facecolors=colors, linewidths=0, zorder=layer), autolim=False)
+        else:
+            for text in shapes:
+                axes.text(
+                    text.x,
+                    text.y,
+                    text.text,
+                    color=PALETTE[text.color],
+                    fontsize=text.size * cell,
+                    fontweight="bold" if text.bold else "normal",
+                    ha="center",
+                    va="center",
+                    zorder=layer,
+                    parse_math=False,
+                )
+
+
+def _on_paper(drawing: Drawing) -> list[Shape]:
+    return [Rect(0, 0, drawing.width, drawing.height, "paper"), *drawing.shapes]
+
+
+def _kind(shape: Shape) -> str:
+    return {Rect: "polygon", Line: "polygon", Disk: "disk", Text: "text"}[type(shape)]
+
+
+def _color(shape: Shape) -> str:
+    return shape.fill if isinstance(shape, Rect | Disk) else shape.color
+
+
+def _corners(shape: Rect | Line) -> list[tuple[float, float]]:
+    """A rectangle's corners, or a line's as the thin rectangle that it is: so its width scales with the board."""
+    if isinstance(shape, Rect):
+        right, low = shape.x + shape.width, shape.y + shape.height
+        return [(shape.x, shape.y), (right, shape.y), (right, low), (shape.x, low)]
+    length = math.hypot(shape.x1 - shape.x0, shape.y1 - shape.y0) or 1.0
+    along = [shape.width / 2 * (end - start) / length for start, end in ((shape.x0, shape.x1), (shape.y0, shape.y1))]
+    x, y = along  # half the width, in the line's direction: square ends, so that frames close at their corners
+    return [
+        (shape.x0 - x - y, shape.y0 - y + x),
+        (shape.x1 + x - y, shape.y1 + y + x),
+        (shape.x1 + x + y, shape.y1 + y - x),
+        (shape.x0 - x + y, shape.y0 - y - x),
+    ]
+
+
+def _element(shape: Shape, cell: float) -> str:
+    color = PALETTE[_color(shape)]
+
+    def lengths(**values: float) -> str:
+        return " ".join(f'{name.replace("_", "-")}="{cell * value:g}"' for name, value in values.items())
+
+    match shape:
+        case Rect(x, y, width, height):
+            return f'<rect {lengths(x=x, y=y, width=width, height=height)} fill="{color}"/>'
+        case Line(x0, y0, x1, y1, _, width):
+            place = lengths(x1=x0, y1=y0, x2=x1, y2=y1, stroke_width=width)
+            return f'<line {place} stroke="{color}" stroke-linecap="square"/>'
+        case Disk(x, y, radius):
+            return f'<circle {lengths(cx=x, cy=y, r=radius)} fill="{color}"/>'
+        case Text(x, y, text, _, size, bold):
+            weight = ' font-weight="bold"' if bold else ""
+            place = lengths(x=x, y=y + CAPITAL / 2 * size, font_size=size)
+            return f'<text {place} fill="{color}"{weight}>{escape(text)}</text>'

@@ -1,0 +1,50 @@
+"""Many boards on one page, in tiles: the boards of a tile side by side under its caption."""
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from trm.puzzles.drawing import Drawing
+from trm.reporting.render import to_axes
+
+# inches
+BOARD, GAP, BETWEEN, MARGIN = 1.06, 0.09, 0.36, 0.1
+TITLE, HEADING, CAPTION = 0.36, 0.2, 0.2
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Boards that belong together, by what each one shows, and what is to say about them."""
+
+    caption: str
+    boards: dict[str, Drawing]
+
+
+def sheet(title: str, tiles: list[Tile], columns: int) -> Figure:
+    """Tiles in as many columns, filled from the top down, the first one on the left."""
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    across = len(tiles[0].boards)
+    board_height = BOARD * max(board.height / board.width for tile in tiles for board in tile.boards.values())
+    tile_width = across * BOARD + (across - 1) * GAP
+    tile_height = CAPTION + board_height + GAP
+    width = columns * tile_width + (columns - 1) * BETWEEN + 2 * MARGIN
+    height = TITLE + HEADING + rows * tile_height + MARGIN
+    figure = Figure(figsize=(width, height))
+
+    def write(x: float, y: float, text: str, **style: str | float) -> None:
+        figure.text(x / width, 1 - y / height, text, va="baseline", **style)
+
+    write(MARGIN, 0.23, title, fontsize=9, fontweight="bold")
+    for i, tile in enumerate(tiles):
+        column, row = divmod(i, rows)
+        left = MARGIN + column * (tile_width + BETWEEN)
+        top = TITLE + HEADING + row * tile_height
+        write(left, top + 0.13, tile.caption, fontsize=7)
+        for k, (name, board) in enumerate(tile.boards.items()):
+            x, y = left + k * (BOARD + GAP), top + CAPTION
+            place = (x / width, 1 - (y + board_height) / height, BOARD / width, board_height / height)
+            to_axes(board, figure.add_axes(place))
+            if row == 0:
+                write(x + BOARD / 2, TITLE + 0.1, name, fontsize=7.5, color="#666666", ha="center")
+    return figure

@@ -1,0 +1,87 @@
+"""Several ranks as one: rank r holds rows [r*local, (r+1)*local) of every global batch.
+
+Started by torchrun, or alone; alone every function here does nothing.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trm.files import BadInput
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank writes files and talks."""
+        return self.rank == 0
+
+    def rows(self, batch_size: int) -> slice:
+        """This rank's rows of a global batch."""
+        local = batch_size // self.size
+        return slice(self.rank * local, (self.rank + 1) * local)
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over the ranks, in one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks in global order: [local, ...] -> [size * local, ...]."""
+        if self.size == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.size)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so; all ranks get the same answer."""
+        if self.size == 1:
+            return flag
+        vote = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(vote, op=dist.ReduceOp.MAX)
+        return bool(vote)
+
+    def wait(self) -> None:
+        """Return once every rank has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called auto, cpu or cuda."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this machine has no CUDA device that torch can use, expected cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")) if name == "cuda" else None)
+
+
+def join(device: torch.device) -> World:
+    """Join the ranks that torchrun has started, each with a device of its own."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World(0, 1, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return World(dist.get_rank(), size, device)
+
+
+def leave(world: World) -> None:
+    if world.size > 1:
+        dist.destroy_process_group()

@@ -1,0 +1,32 @@
+# Checkpoints live outside the declared outputs, which Snakemake deletes before each attempt: a job that was stopped
+# goes on from the last one. Status 75 says so; retries for clusters stand in their profiles.
+rule train:
+    input:
+        dataset_files,
+    output:
+        model="<results>/runs/{experiment}/seed-{seed}/model.safetensors",
+        config="<results>/runs/{experiment}/seed-{seed}/config.yaml",
+        metrics="<results>/runs/{experiment}/seed-{seed}/metrics.jsonl",
+        provenance="<results>/runs/{experiment}/seed-{seed}/provenance.json",
+    log:
+        "<logs>/train/{experiment}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train/{experiment}-seed-{seed}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        experiment=training_experiment,
+        launcher=launcher,
+        data=subpath(input[0], parent=True),
+        folder=subpath(output.model, parent=True),
+        checkpoints=subpath(output.model, ancestor=4),
+        budget=lambda wildcards: minutes(EXPERIMENTS[wildcards.experiment].resources.runtime),
+    threads: resource("threads")
+    resources:
+        runtime=resource("runtime"),
+        mem_mb=resource("mem_mb"),
+        gpu=resource("gpus"),
+    shell:
+        "exec {params.launcher} train {params.experiment:q} --data {params.data} --out {params.folder}"
+        " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"
+        " --seed {wildcards.seed} --time-budget {params.budget} 2> >(tee {log} >&2)"
