@@ -32,6 +32,9 @@ Overrides = Annotated[
 ]
 Data = Annotated[Path, typer.Option("--data", help="folder of a built dataset")]
 Out = Annotated[Path, typer.Option("--out", help="where the result goes")]
+OutFolder = Annotated[
+    Path, typer.Option("--out", file_okay=False, resolve_path=True, help="folder for the result")
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto: CUDA where there is any")]
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of finished, evaluated runs")]
@@ -46,7 +49,7 @@ def read_experiment(source: str, overrides: list[str] | None) -> config.Experime
         return config.load(Path(source), overrides)
     try:
         return config.check(yaml.safe_load(source), "experiment", overrides)
-    except yaml.YAMLError:
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise BadInput(f"experiment {source[:40]!r}...: not valid YAML, expected a mapping") from None
 
 
@@ -60,7 +63,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="print the versi
 @app.command()
 def download(
     puzzle: Annotated[str, typer.Argument(help="name of a puzzle")],
-    out: Out,
+    out: OutFolder,
     files: Annotated[list[str] | None, typer.Argument(help="names of raw files; default: all")] = None,
 ) -> None:
     """Fetch a puzzle's raw files, checked by hash."""
@@ -72,7 +75,7 @@ def download(
 
 
 @app.command()
-def build(experiment: ExperimentFile, out: Out, set: Overrides = None) -> None:
+def build(experiment: ExperimentFile, out: OutFolder, set: Overrides = None) -> None:
     """Build the dataset of an experiment."""
     from trm.data.build import build
 
@@ -84,7 +87,7 @@ def build(experiment: ExperimentFile, out: Out, set: Overrides = None) -> None:
 def train(
     experiment: ExperimentFile,
     data: Data,
-    out: Out,
+    out: OutFolder,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; default: beside --out")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     time_budget: Annotated[
@@ -104,7 +107,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     data: Data,
-    out: Out,
+    out: OutFolder,
     subset: Annotated[int | None, typer.Option(min=1, help="examples to score, evenly spaced; default: all")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="examples at a time")] = 512,
     device: Device = "auto",
@@ -177,10 +180,19 @@ def report(
 
 
 def read_about(text: str) -> dict:
-    about = yaml.safe_load(text)
+    try:
+        about = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        about = None
     if not isinstance(about, dict):
         raise BadInput(f"--about {text!r}: expected a mapping of experiments")
     return about
+
+
+@app.command()
+def schema(kind: Annotated[Literal["experiment", "config"], typer.Argument(help="of which file")]) -> None:
+    """Print the JSON schema of experiment files, or of config/config.yaml."""
+    print(json.dumps(config.json_schema(kind), indent=2))
 
 
 def main() -> None:

@@ -166,6 +166,15 @@ class Experiment(Section):
         return self
 
 
+class Workflow(Section):
+    """config/config.yaml: what the workflow runs."""
+
+    experiments: list[str] = Field(min_length=1, description="files of config/experiments, without .yaml")
+    raw_data: str | None = Field(None, description="folder with one folder of raw files per puzzle; null: download")
+    set: list[str] = Field([], description="overrides for every experiment: section.key=value")
+    pathvars: dict[str, str] = Field({}, description="Snakemake's path variables: results, logs, benchmarks")
+
+
 def puzzle_names() -> list[str]:
     """The puzzles: every public module in trm/puzzles that declares a `Dataset` section."""
     folder = Path(__file__).parent / "puzzles"
@@ -178,6 +187,14 @@ def dataset_section(puzzle: Any) -> type[Dataset]:
     if puzzle not in puzzle_names():
         raise ValueError(f"puzzle {puzzle!r} is unknown, expected one of {', '.join(puzzle_names())}")
     return importlib.import_module(f"trm.puzzles.{puzzle}").Dataset
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """JSON schema of a file: `experiment` (with the keys of every puzzle) or `config` (config/config.yaml)."""
+    schema = (Workflow if kind == "config" else Experiment).model_json_schema()
+    if kind == "experiment":
+        schema["$defs"]["Dataset"] = {"anyOf": [dataset_section(name).model_json_schema() for name in puzzle_names()]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Experiment:
@@ -202,7 +219,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise BadInput(f"override {override!r}: expected key=value, such as training.lr=1.0e-3")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise BadInput(f"override {override!r}: the value is not valid YAML") from None
     *parents, last = key.strip().split(".")
     for parent in parents:

@@ -37,8 +37,9 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _tell_where(error, path)
         raise
 
 
@@ -57,9 +58,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _tell_where(error, path)
         raise
+
+
+def _tell_where(error: BaseException, path: Path) -> None:
+    """A write that fails does not say on which file, and NumPy's not even why."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.strerror = error.strerror or f"cannot be written ({error})"
+        error.filename = str(path)
 
 
 def _flush(path: Path) -> None:
@@ -95,7 +104,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _parse(path: Path, parse: Any, language: str) -> Any:
     try:
         return parse(read_text(path))
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else getattr(error, "lineno", 1)
         problem = getattr(error, "problem", None) or getattr(error, "msg", None) or error
@@ -107,7 +116,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8, expected a text file") from None

@@ -49,7 +49,11 @@ def read_run(folder: Path) -> FinishedRun:
     """Open a finished run. Raises BadInput where it is not one."""
     if not (folder / "provenance.json").is_file():
         raise BadInput(f"{folder}: no provenance.json, expected the folder of a finished run (trm train --out)")
-    return FinishedRun(folder, load(folder / "config.yaml"), read_json(folder / "provenance.json"))
+    facts = read_json(folder / "provenance.json")
+    missing = sorted({"seed", "data", "weights"} - facts.keys())
+    if missing:
+        raise BadInput(f"{folder}/provenance.json: no key {missing[0]}, expected what `trm train` wrote")
+    return FinishedRun(folder, load(folder / "config.yaml"), facts)
 
 
 def load_model(run: FinishedRun, metadata: Metadata, device: torch.device) -> TRM:

@@ -16,7 +16,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any])
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"state": json.dumps(state)})
     except SafetensorError as error:  # wraps what the system said, such as a full disk
-        raise OSError(f"{path}: {error}") from None
+        raise OSError(str(error)) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

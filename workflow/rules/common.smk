@@ -19,10 +19,14 @@ def load_experiments():
         loaded = {file.stem: load_experiment(file, config["set"]) for file in files}
         for name, experiment in loaded.items():
             if experiment.name != name:
-                raise BadInput(f"config/experiments/{name}.yaml: name: {experiment.name}, expected {name}")
+                raise BadInput(
+                    f"config/experiments/{name}.yaml: name: {experiment.name}, expected {name}"
+                )
         for name in config["experiments"]:
             if name not in loaded:
-                raise BadInput(f"config: experiments: {name} is unknown, expected one of {', '.join(loaded)}")
+                raise BadInput(
+                    f"config: experiments: {name} is unknown, expected one of {', '.join(loaded)}"
+                )
     except BadInput as error:
         raise WorkflowError(str(error)) from None
     return loaded
@@ -30,9 +34,15 @@ def load_experiments():
 
 EXPERIMENTS = load_experiments()
 CHOSEN = config["experiments"]
-DATASETS = {experiment.dataset.name: experiment.dataset for experiment in EXPERIMENTS.values()}
+DATASETS = {
+    experiment.dataset.name: experiment.dataset for experiment in EXPERIMENTS.values()
+}
 TARGETS = {name: [name] for name in EXPERIMENTS} | {
-    puzzle: [name for name, experiment in EXPERIMENTS.items() if experiment.dataset.puzzle == puzzle]
+    puzzle: [
+        name
+        for name, experiment in EXPERIMENTS.items()
+        if experiment.dataset.puzzle == puzzle
+    ]
     for puzzle in puzzle_names()
 }
 
@@ -70,8 +80,14 @@ def dataset_parts(name):
 def raw_files(wildcards):
     """The raw files a dataset is built from: those at hand, or downloads."""
     dataset = DATASETS[wildcards.dataset]
-    folder = dataset.raw or (Path(RAW_DATA) / dataset.puzzle if RAW_DATA else f"<results>/raw/{dataset.puzzle}")
-    return [f"{folder}/{name}" for name in puzzle_module(dataset.puzzle).raw_files(dataset)]
+    folder = dataset.raw or (
+        Path(RAW_DATA) / dataset.puzzle
+        if RAW_DATA
+        else f"<results>/raw/{dataset.puzzle}"
+    )
+    return [
+        f"{folder}/{name}" for name in puzzle_module(dataset.puzzle).raw_files(dataset)
+    ]
 
 
 def raw_option(wildcards, input):
@@ -88,7 +104,9 @@ def dataset_experiment(wildcards):
 def training_experiment(wildcards):
     """What shapes a run, as a command-line argument: editing anything else reruns nothing."""
     experiment = EXPERIMENTS[wildcards.experiment]
-    sections = experiment.model_dump(mode="json", include={"name", "dataset", "model", "training"})
+    sections = experiment.model_dump(
+        mode="json", include={"name", "dataset", "model", "training"}
+    )
     sections["dataset"].pop("raw")
     return json.dumps(sections)
 
@@ -96,14 +114,21 @@ def training_experiment(wildcards):
 def about(names):
     """What tables and report say of experiments besides their runs, as a command-line argument."""
     return json.dumps(
-        {name: EXPERIMENTS[name].model_dump(mode="json", include={"description", "published"}) for name in names}
+        {
+            name: EXPERIMENTS[name].model_dump(
+                mode="json", include={"description", "published"}
+            )
+            for name in names
+        }
     )
 
 
 def launcher(wildcards):
     """The command that starts the trainer: one process, or one per GPU."""
     gpus = EXPERIMENTS[wildcards.experiment].resources.gpus
-    return "trm" if gpus < 2 else f"torchrun --standalone --nproc-per-node {gpus} -m trm"
+    return (
+        "trm" if gpus < 2 else f"torchrun --standalone --nproc-per-node {gpus} -m trm"
+    )
 
 
 def minutes(runtime):
@@ -123,7 +148,13 @@ def run_folders(name):
 
 def run_files(name):
     """What figures, tables and report read of an experiment's runs."""
-    parts = ("config.yaml", "metrics.jsonl", "provenance.json", "evaluation.json", "predictions.npz")
+    parts = (
+        "config.yaml",
+        "metrics.jsonl",
+        "provenance.json",
+        "evaluation.json",
+        "predictions.npz",
+    )
     return [f"{folder}/{part}" for folder in run_folders(name) for part in parts]
 
 

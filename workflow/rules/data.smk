@@ -5,14 +5,14 @@ rule download:
         "<logs>/download/{puzzle}-{file}.log",
     benchmark:
         "<benchmarks>/download/{puzzle}-{file}.tsv"
+    retries: 2
     conda:
         "../../envs/cpu.yaml"
-    params:
-        folder=subpath(output[0], parent=True),
-    retries: 2
     resources:
         runtime=120,
         mem_mb=1000,
+    params:
+        folder=subpath(output[0], parent=True),
     shell:
         "trm download {wildcards.puzzle} {wildcards.file} --out {params.folder} 2> {log}"
 
@@ -23,7 +23,10 @@ rule build:
     output:
         "<results>/datasets/{dataset}/provenance.json",
         "<results>/datasets/{dataset}/identifiers.json",
-        expand("<results>/datasets/{{dataset}}/{split}/dataset.json", split=["train", "test"]),
+        expand(
+            "<results>/datasets/{{dataset}}/{split}/dataset.json",
+            split=["train", "test"],
+        ),
         expand(
             "<results>/datasets/{{dataset}}/{split}/all__{array}.npy",
             split=["train", "test"],
@@ -35,13 +38,13 @@ rule build:
         "<benchmarks>/build/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        runtime=60,
+        mem_mb=4000,
     params:
         experiment=dataset_experiment,
         raw=raw_option,
         folder=subpath(output[0], parent=True),
-    resources:
-        runtime=60,
-        mem_mb=4000,
     shell:
         "trm build {params.experiment:q} {params.raw} --out {params.folder} 2> {log}"
 
@@ -57,11 +60,11 @@ rule audit:
         "<benchmarks>/audit/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    params:
-        folder=subpath(output[0], parent=True),
     resources:
         runtime=60,
         mem_mb=4000,
+    params:
+        folder=subpath(output[0], parent=True),
     shell:
         "trm audit {params.folder} --out {output} 2> {log}"
 
@@ -82,10 +85,10 @@ rule preview:
         "<benchmarks>/preview/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    params:
-        folder=subpath(output[0], parent=True),
     resources:
         runtime=30,
         mem_mb=2000,
+    params:
+        folder=subpath(output[0], parent=True),
     shell:
         "trm show {params.folder} --out {output} 2> {log}"

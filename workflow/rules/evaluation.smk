@@ -11,15 +11,15 @@ rule evaluate:
         "<benchmarks>/evaluate/{experiment}-seed-{seed}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    params:
-        options=evaluation_options,
-        data=subpath(input[0], parent=True),
-        folder=subpath(output.scores, parent=True),
     threads: resource("threads")
     resources:
         runtime=resource("runtime"),
         mem_mb=resource("mem_mb"),
         gpu=lambda wildcards: min(1, EXPERIMENTS[wildcards.experiment].resources.gpus),
+    params:
+        options=evaluation_options,
+        data=subpath(input[0], parent=True),
+        folder=subpath(output.scores, parent=True),
     shell:
         "trm evaluate {params.folder} --data {params.data} --out {params.folder} {params.options}"
         " > {log} 2> >(tee -a {log} >&2)"

@@ -14,18 +14,20 @@ rule train:
         "<benchmarks>/train/{experiment}-seed-{seed}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    threads: resource("threads")
+    resources:
+        runtime=resource("runtime"),
+        mem_mb=resource("mem_mb"),
+        gpu=resource("gpus"),
     params:
         experiment=training_experiment,
         launcher=launcher,
         data=subpath(input[0], parent=True),
         folder=subpath(output.model, parent=True),
         checkpoints=subpath(output.model, ancestor=4),
-        budget=lambda wildcards: minutes(EXPERIMENTS[wildcards.experiment].resources.runtime),
-    threads: resource("threads")
-    resources:
-        runtime=resource("runtime"),
-        mem_mb=resource("mem_mb"),
-        gpu=resource("gpus"),
+        budget=lambda wildcards: minutes(
+            EXPERIMENTS[wildcards.experiment].resources.runtime
+        ),
     shell:
         "exec {params.launcher} train {params.experiment:q} --data {params.data} --out {params.folder}"
         " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"

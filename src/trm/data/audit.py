@@ -24,10 +24,14 @@ def audit(folder: Path) -> dict[str, Any]:
     Raises BadInput where its files contradict each other.
     """
     facts = read_json(folder / "provenance.json")
-    dataset = dataset_section(facts["dataset"]["puzzle"]).model_validate(facts["dataset"])
+    try:
+        built, section = facts["content_sha256"], facts["dataset"]
+        dataset = dataset_section(section["puzzle"]).model_validate(section)
+    except (KeyError, TypeError, ValueError) as error:  # pydantic's error is a ValueError
+        raise BadInput(f"{folder}/provenance.json: not as `trm build` wrote it ({error})") from None
     content = content_hash(folder)
-    if content != facts["content_sha256"]:
-        raise BadInput(f"{folder}: content {content[:12]}, expected {facts['content_sha256'][:12]} as it was built")
+    if content != built:
+        raise BadInput(f"{folder}: content {content[:12]}, expected {built[:12]} as it was built")
     splits = {name: read_split(folder / name) for name in SPLITS if (folder / name).is_dir()}
     forms = {name: _canonical_forms(dataset, split, name) for name, split in splits.items()}
     held_out = [name for name in splits if name != "train"]

@@ -24,6 +24,8 @@ def build(dataset: Dataset, out: Path) -> dict:
 
     Raises BadInput on malformed raw data, and where `out` holds anything that is not a dataset's.
     """
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: a file, expected a folder")
     foreign = sorted({path.name for path in out.iterdir()} - set(OURS)) if out.is_dir() else []
     if foreign:
         raise BadInput(f"{out}: holds {foreign[0]}, expected an empty folder or an earlier build of a dataset")
@@ -37,13 +39,11 @@ def build(dataset: Dataset, out: Path) -> dict:
             ("validation", validation, 0),
             ("test", splits["test"], 0),
         ):
-            if len(examples) or name != "validation":
+            if name != "validation" or dataset.validation:
                 sizes[name] = _write_split(folder / name, name, examples, num_aug, dataset, puzzle)
         write_json(folder / "identifiers.json", ["<blank>"])
         facts = provenance(dataset=dataset.model_dump(mode="json"), splits=sizes, content_sha256=content_hash(folder))
         write_json(folder / "provenance.json", facts)
-        for made_of_it in ("audit.json", "preview.png"):  # of the build before this one
-            (out / made_of_it).unlink(missing_ok=True)
     return facts
 
 

@@ -1,5 +1,6 @@
 """Raw files from their pinned addresses: resumed when cut off, tried again, checked by hash, whole or not there."""
 
+import http.client
 import sys
 import time
 import urllib.error
@@ -14,6 +15,7 @@ from trm.puzzles import Source
 TRIES = 4
 PAUSE = 2.0  # seconds before the second try, twice as long before each further one
 BLOCK = 1 << 20
+BUSY = (408, 429)  # request timeout, too many requests
 
 
 def download(puzzle: str, names: list[str], out: Path) -> list[Path]:
@@ -37,11 +39,11 @@ def fetch(source: Source, path: Path) -> Path:
             _transfer(source.url, part)
             break
         except urllib.error.HTTPError as error:
-            if error.code < 500:  # will be no better next time
+            if error.code < 500 and error.code not in BUSY:  # will be no better next time
                 part.unlink(missing_ok=True)
                 raise Fault(f"{source.url}: {error.code} {error.reason}, expected the file") from None
             problem = f"{error.code} {error.reason}"
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter: cut off within an answer
             problem = str(getattr(error, "reason", error))
         if attempt == TRIES - 1:
             raise Fault(f"{source.url}: {problem}, after {TRIES} tries; run again to go on") from None

@@ -13,6 +13,7 @@ split, `validation`, stands beside them where a configuration sets one aside.
 """
 
 import json
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,7 +37,7 @@ class Metadata(BaseModel):
     seq_len: int = Field(ge=1)
     num_puzzle_identifiers: int = Field(ge=1)
     total_groups: int = Field(ge=1)
-    mean_puzzle_examples: float = Field(gt=0)
+    mean_puzzle_examples: float = Field(gt=0, allow_inf_nan=False)
     total_puzzles: int = Field(ge=1)
     sets: list[str] = Field(min_length=1, max_length=1)
 
@@ -61,7 +62,7 @@ class Split:
         inputs, labels = self.inputs[rows], self.labels[rows]
         for name, tokens in (("inputs", inputs), ("labels", labels)):
             bad = (tokens < 0) | (tokens >= self.metadata.vocab_size)
-            if self.metadata.ignore_label_id is not None:
+            if name == "labels" and self.metadata.ignore_label_id is not None:
                 bad &= tokens != self.metadata.ignore_label_id
             if bad.any():
                 row = bad.any(axis=1).argmax()
@@ -74,7 +75,7 @@ class Split:
 
     def first_rows(self) -> np.ndarray:
         """The first example of each group: [num_groups]."""
-        return np.asarray(self.puzzle_indices)[np.asarray(self.group_indices)[:-1]]
+        return self.puzzle_indices[self.group_indices[:-1]]
 
     def spread(self, n: int | None) -> np.ndarray:
         """`n` rows evenly spaced over the split; all of them where n is None or larger."""
@@ -94,6 +95,8 @@ def read_split(folder: Path) -> Split:
     if "/" in prefix or prefix.startswith("."):
         raise BadInput(f"{folder}/dataset.json: sets: {prefix!r} is no name of a set, expected one such as 'all'")
     arrays = {name: _read_array(folder / f"{prefix}__{name}.npy") for name in ARRAYS}
+    for name in ARRAYS[2:]:  # small; unsigned ones would wrap in differences
+        arrays[name] = np.asarray(arrays[name], np.int64)
     split = Split(folder, metadata, **arrays)
     _check(split, prefix)
     return split
@@ -103,8 +106,8 @@ def _read_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise BadInput(f"{path}: no such file, expected an array of the dataset")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:  # whatever NumPy's header parser meets
         raise BadInput(f"{path}: not a whole .npy array ({str(error).splitlines()[0]})") from None
     if not np.issubdtype(array.dtype, np.integer):
         raise BadInput(f"{path}: type {array.dtype}, expected integers")
@@ -120,7 +123,9 @@ def _check(split: Split, prefix: str) -> None:
     shape = split.inputs.shape
     expect(split.inputs.ndim == 2 and shape[1] == metadata.seq_len, "inputs", f"shape {shape}, expected [n, seq_len]")
     expect(split.labels.shape == shape, "labels", f"shape {split.labels.shape}, expected that of inputs, {shape}")
-    puzzles = len(split.puzzle_identifiers)
+    identifiers = split.puzzle_identifiers
+    expect(identifiers.ndim == 1, "puzzle_identifiers", f"shape {identifiers.shape}, expected one dimension")
+    puzzles = len(identifiers)
     for name, end, count in (("puzzle_indices", shape[0], puzzles), ("group_indices", puzzles, None)):
         indices = getattr(split, name)
         expect(
@@ -129,7 +134,8 @@ def _check(split: Split, prefix: str) -> None:
         expect(count is None or len(indices) == count + 1, name, f"{len(indices)} entries, expected {puzzles + 1}")
         expect(indices[0] == 0 and indices[-1] == end, name, f"runs {indices[0]}..{indices[-1]}, expected 0..{end}")
         expect(bool((np.diff(indices) > 0).all()), name, "not increasing, expected every part to hold something")
-    identifiers = split.puzzle_identifiers
+    groups, told = len(split.group_indices) - 1, metadata.total_groups
+    expect(groups == told, "group_indices", f"{groups} groups, expected {told} as in dataset.json")
     top = metadata.num_puzzle_identifiers
     expect(
         bool((identifiers >= 0).all() and (identifiers < top).all()),
@@ -160,7 +166,7 @@ class SplitWriter:
     def append(self, inputs: np.ndarray, labels: np.ndarray, group: np.ndarray, variant: np.ndarray) -> None:
         """Add examples [n, seq_len]; rows with the same (group, variant) make a puzzle and stand together."""
         for file, tokens in zip(self.files.values(), (inputs, labels), strict=True):
-            np.ascontiguousarray(tokens, self.dtype).tofile(file)
+            file.write(np.ascontiguousarray(tokens, self.dtype).data)
         new = np.ones(len(group), bool)
         new[1:] = (group[1:] != group[:-1]) | (variant[1:] != variant[:-1])
         self.puzzle_starts.append(self.rows + np.flatnonzero(new))

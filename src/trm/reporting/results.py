@@ -81,10 +81,18 @@ def read_predictions(result: Result) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in PREDICTIONS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path}: {error}, expected the predictions of `trm evaluate`") from None
 
 
 def _read(folder: Path) -> Result:
-    facts = read_json(folder / "provenance.json")
-    return Result(folder, load(folder / "config.yaml"), facts, read_json(folder / "evaluation.json"))
+    facts, score = folder / "provenance.json", folder / "evaluation.json"
+    result = Result(folder, load(folder / "config.yaml"), read_json(facts), read_json(score))
+    for path, found, keys in (
+        (facts, result.provenance, ("seed", "weights", "steps", "seconds", "device")),
+        (score, result.evaluation, ("data", "examples", "of", "figures", "by_step")),
+    ):
+        missing = [key for key in keys if key not in found]
+        if missing:
+            raise BadInput(f"{path}: no key {missing[0]}, expected what `trm train` and `trm evaluate` wrote")
+    return result

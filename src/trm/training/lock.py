@@ -1,16 +1,20 @@
 """One trainer at a time on a run, across nodes.
 
-A file in the checkpoint folder says who trains: host, process, job, and when it was last alive. flock may not hold
-between nodes of a shared file system, so the file's content decides: a holder on this host is alive while its process
-is; one elsewhere while its heartbeat is fresh.
+A file in the checkpoint folder says who trains: host, process, job, and when it was last alive. Its content decides,
+since a lock of the operating system may not hold between the nodes of a shared file system: a holder on this host is
+alive while its process is, one elsewhere while its heartbeat is fresh. flock only keeps two that read and write the
+file from getting in between each other; where it does not, the one that was overwritten notices at its next beat.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -39,7 +43,7 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        while not self._create():
+        with self._alone():
             holder = self._holder()
             if holder is not None and alive(holder):
                 raise Held(
@@ -47,7 +51,7 @@ class Lock:
                     f"{' in job ' + holder['job'] if holder['job'] else ''}, last alive "
                     f"{time.time() - holder['beat']:.0f} s ago; wait for it, or stop it first"
                 )
-            self._clear(holder)
+            self._write()
         self._beater = threading.Thread(target=self._beat, daemon=True)
         self._beater.start()
         return self
@@ -55,27 +59,24 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._beater.join()
-        holder = self._holder()
-        if holder is not None and holder["token"] == self.token:
-            self.path.unlink(missing_ok=True)
+        with self._alone():
+            if self._ours():
+                self.path.unlink()
 
-    def _content(self) -> str:
-        process = psutil.Process()
-        job = next((os.environ[name] for name in JOB_VARIABLES if name in os.environ), None)
-        facts = {"host": socket.gethostname(), "process": process.pid, "started": process.create_time(), "job": job}
-        return json.dumps({**facts, "beat": time.time(), "token": self.token})
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT):
+            with self._alone():
+                self.lost = not self._ours()
+                if self.lost:
+                    return
+                self._write()
 
-    def _create(self) -> bool:
-        """Create the file with its content, or not at all: a link fails where the name is taken."""
-        draft = self.path.with_name(f".{self.path.name}.{self.token}")
-        draft.write_text(self._content())
-        try:
-            os.link(draft, self.path)
-        except FileExistsError:
-            return False
-        finally:
-            draft.unlink()
-        return True
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with open(self.path.with_name(f".{self.path.name}.guard"), "w") as guard:
+            with contextlib.suppress(OSError):  # a file system without flock
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
 
     def _holder(self) -> dict | None:
         try:
@@ -83,31 +84,16 @@ class Lock:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _clear(self, holder: dict | None) -> None:
-        """Move a dead holder's file away. Of two that try, the rename lets one through; the other looks again."""
-        aside = self.path.with_name(f".{self.path.name}.{self.token}.dead")
-        try:
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return
-        try:
-            moved = json.loads(aside.read_text())
-        except ValueError:
-            moved = None
-        if moved is not None and (holder is None or moved["token"] != holder["token"]):
-            # somebody took over between the look and the rename: give it back
-            os.link(aside, self.path)
-        aside.unlink()
+    def _ours(self) -> bool:
+        return (self._holder() or {}).get("token") == self.token
 
-    def _beat(self) -> None:
-        while not self._done.wait(BEAT):
-            holder = self._holder()
-            if holder is None or holder["token"] != self.token:
-                self.lost = True
-                return
-            draft = self.path.with_name(f".{self.path.name}.{self.token}")
-            draft.write_text(self._content())
-            draft.replace(self.path)
+    def _write(self) -> None:
+        process = psutil.Process()
+        job = next((os.environ[name] for name in JOB_VARIABLES if name in os.environ), None)
+        facts = {"host": socket.gethostname(), "process": process.pid, "started": process.create_time(), "job": job}
+        draft = self.path.with_name(f".{self.path.name}.{self.token}")
+        draft.write_text(json.dumps({**facts, "beat": time.time(), "token": self.token}))
+        draft.replace(self.path)
 
 
 def alive(holder: dict) -> bool:

@@ -1,0 +1,66 @@
+"""What several folders of tests share: a tiny real dataset and a tiny finished run on it. Copy before changing them."""
+
+import signal
+
+import pytest
+
+from trm.config import Evaluation, check
+from trm.data.build import build
+
+TINY = {
+    "name": "tiny",
+    "dataset": {"puzzle": "sudoku", "size": 4, "blanks": [6, 11], "subsample_size": 60, "test_size": 20, "num_aug": 2},
+    "model": {
+        "hidden_size": 16,
+        "L_layers": 1,
+        "H_cycles": 2,
+        "L_cycles": 2,
+        "mlp_t": True,
+        "pos_encodings": "none",
+        "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 1,
+        "halt_max_steps": 2,
+        "forward_dtype": "float32",
+    },
+    "training": {
+        "global_batch_size": 8,
+        "epochs": 4,
+        "eval_interval": 2,
+        "max_steps": 6,
+        "log_every": 2,
+        "lr": 1.0e-2,
+        "lr_warmup_steps": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment():
+    return check(TINY, "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory, tiny_experiment):
+    """60 training boards in 3 variants each, 20 test boards."""
+    folder = tmp_path_factory.mktemp("tiny") / "data"
+    build(tiny_experiment.dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data, tiny_experiment):
+    """Trained for 6 steps and evaluated on all test boards."""
+    import torch
+
+    from trm.evaluation.evaluate import evaluate
+    from trm.training.loop import train
+
+    run = tiny_data.with_name("run")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert train(tiny_experiment, tiny_data, run, None, 0, None, "cpu") == 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    evaluate(run, tiny_data, run, Evaluation(batch_size=20), torch.device("cpu"))
+    return run

@@ -1,0 +1,50 @@
+"""Several ranks do what one rank does on the same global batches."""
+
+import pytest
+import torch
+
+from tests.training.runs_of_processes import Training, assert_same_bits, results
+from tests.training.test_resume import wait_for_progress
+
+
+def largest_difference(a, b):
+    """Over weights, averages and moments; the latent of some rows amplifies the last bit of a float32 more."""
+    names = [name for name in a if not name.startswith("carry.state")]
+    return max((a[name].double() - b[name].double()).abs().max().item() for name in names)
+
+
+def test_two_ranks_agree_with_one(data, tmp_path):
+    for steps in (1, 4):
+        runs = [Training(tmp_path / f"{steps}-{ranks}", data, ranks, max_steps=steps) for ranks in (1, 2)]
+        for training in runs:
+            assert training.run() == 0, training.log
+        (alone, weights, metrics), (together, weights_together, metrics_together) = map(results, runs)
+        assert alone.keys() == together.keys()
+        # after one step adam_m is a tenth of the gradient
+        assert largest_difference(alone, together) <= 1e-6
+        assert largest_difference(weights, weights_together) <= 1e-5
+        for line, line_together in zip(metrics, metrics_together, strict=True):
+            assert line == pytest.approx(line_together, abs=1e-5)
+
+
+def test_two_ranks_resume_to_the_same_bits(data, tmp_path):
+    undisturbed, killed = (Training(tmp_path / name, data, 2, max_steps=60) for name in ("undisturbed", "killed"))
+    assert undisturbed.run() == 0, undisturbed.log
+    for _ in range(2):
+        killed.start()
+        wait_for_progress(killed)
+        killed.kill()
+    assert killed.run() == 0, killed.log
+    assert_same_bits(killed, undisturbed)
+
+
+def test_a_run_of_two_ranks_goes_on_with_one(data, tmp_path):
+    two = Training(tmp_path, data, 2, max_steps=60, lr_min_ratio=1.0)
+    two.start()
+    wait_for_progress(two)
+    two.kill()
+    reached = two.newest_step()
+    one = Training(tmp_path, data, 1, max_steps=60, lr_min_ratio=1.0)
+    assert one.run() == 0, one.log
+    assert f"from step {reached}" in one.log
+    assert all(torch.isfinite(tensor).all() for tensor in results(one)[1].values())
