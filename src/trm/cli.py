@@ -32,9 +32,7 @@ Overrides = Annotated[
 ]
 Data = Annotated[Path, typer.Option("--data", help="folder of a built dataset")]
 Out = Annotated[Path, typer.Option("--out", help="where the result goes")]
-OutFolder = Annotated[
-    Path, typer.Option("--out", file_okay=False, resolve_path=True, help="folder for the result")
-]
+OutFolder = Annotated[Path, typer.Option("--out", file_okay=False, resolve_path=True, help="folder for the result")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto: CUDA where there is any")]
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of finished, evaluated runs")]
@@ -190,9 +188,9 @@ def read_about(text: str) -> dict:
 
 
 @app.command()
-def schema(kind: Annotated[Literal["experiment", "config"], typer.Argument(help="of which file")]) -> None:
-    """Print the JSON schema of experiment files, or of config/config.yaml."""
-    print(json.dumps(config.json_schema(kind), indent=2))
+def schema(kind: Annotated[Literal["experiment", "config", "keys"], typer.Argument(help="of which file")]) -> None:
+    """Print the JSON schema of experiment files or of config/config.yaml, or all their keys as Markdown."""
+    print(config.reference() if kind == "keys" else json.dumps(config.json_schema(kind), indent=2))
 
 
 def main() -> None:

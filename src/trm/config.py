@@ -7,6 +7,7 @@ they exist. Unknown keys are errors. A puzzle declares the keys of its `dataset:
 import copy
 import difflib
 import importlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,7 +49,7 @@ class Dataset(Section):
 class Model(Section):
     """The network. Published: hidden 512, 8 heads, expansion 4, 2 layers, H3 L6 (mazes and ARC: L4)."""
 
-    name: Literal["trm"] = "trm"
+    name: Literal["trm"] = Field("trm", description="which network")
     hidden_size: Count = Field(512, description="width D")
     num_heads: Count = Field(8, description="attention heads; unused with mlp_t")
     expansion: Positive = Field(4.0, description="SwiGLU inner width over hidden_size, before rounding")
@@ -57,13 +58,19 @@ class Model(Section):
     H_cycles: Count = Field(3, description="updates of y in a supervision step; only the last one has a gradient")
     L_cycles: Count = Field(6, description="updates of z before each update of y")
     mlp_t: bool = Field(False, description="mix positions by a SwiGLU over the sequence instead of attention")
-    pos_encodings: Literal["none", "rope", "learned"] = "rope"
+    pos_encodings: Literal["none", "rope", "learned"] = Field("rope", description="none, rope or learned")
     puzzle_emb_ndim: int = Field(512, ge=0, description="width of a puzzle identifier's embedding; 0: none")
     puzzle_emb_len: int = Field(16, ge=0, description="positions it takes; 0: as many as puzzle_emb_ndim needs")
     halt_max_steps: Count = Field(16, description="supervision steps at most")
-    halt_exploration_prob: Probability = 0.1
-    forward_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+    halt_exploration_prob: Probability = Field(
+        0.1, description="chance, at each training step, that a row must go on for a random number of steps"
+    )
+    forward_dtype: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="type of the activations; weights are float32 always"
+    )
+    loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
+        "stablemax_cross_entropy", description="stablemax in float64 (published) or softmax in float32"
+    )
 
     @property
     def prefix_len(self) -> int:
@@ -87,7 +94,7 @@ class Training(Section):
     """Optimiser, schedule and plan. Steps are optimiser steps, epochs are passes over the training groups."""
 
     global_batch_size: Count = Field(768, description="rows of a step, over all ranks")
-    epochs: Count = 50000
+    epochs: Count = Field(50000, description="passes over the training groups, one variant of each a pass")
     eval_interval: Count = Field(5000, description="epochs between evaluations; divides epochs")
     max_steps: Count | None = Field(None, description="stop after this many optimiser steps; null: after `epochs`")
     checkpoint_every: Count = Field(1000, description="optimiser steps between checkpoints")
@@ -98,16 +105,16 @@ class Training(Section):
     final_weights: Literal["last", "best_validation"] = Field(
         "last", description="last: those of the last step (published); best_validation: of the best validation score"
     )
-    lr: NonNegative = 1e-4
+    lr: NonNegative = Field(1e-4, description="learning rate of AdamATan2")
     lr_min_ratio: Probability = Field(1.0, description="end of the cosine over lr; 1: constant")
-    lr_warmup_steps: int = Field(2000, ge=0)
-    beta1: Rate = 0.9
-    beta2: Rate = 0.95
-    weight_decay: NonNegative = 1.0
-    puzzle_emb_lr: NonNegative = 1e-4
-    puzzle_emb_weight_decay: NonNegative = 1.0
-    ema: bool = True
-    ema_rate: Rate = 0.999
+    lr_warmup_steps: int = Field(2000, ge=0, description="steps of linear rise from 0")
+    beta1: Rate = Field(0.9, description="decay of the mean of the gradients")
+    beta2: Rate = Field(0.95, description="decay of the mean of their squares")
+    weight_decay: NonNegative = Field(1.0, description="times lr, of every parameter")
+    puzzle_emb_lr: NonNegative = Field(1e-4, description="learning rate of the puzzle embedding's sign descent")
+    puzzle_emb_weight_decay: NonNegative = Field(1.0, description="times puzzle_emb_lr, of the rows in use")
+    ema: bool = Field(True, description="evaluate and publish a moving average of the weights")
+    ema_rate: Rate = Field(0.999, description="its decay a step")
 
     @model_validator(mode="after")
     def _divides(self) -> "Training":
@@ -126,7 +133,7 @@ class Evaluation(Section):
 class Resources(Section):
     """What the training job asks of the machine or the queue."""
 
-    gpus: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0, description="GPUs of the training; more than one: one rank each")
     threads: Count = Field(2, description="CPU threads")
     runtime: str = Field("24h", pattern=r"^[1-9]\d*[mhd]$", description="walltime: 90m, 24h, 2d")
     mem_mb: Count = Field(8000, description="main memory in MB")
@@ -135,22 +142,22 @@ class Resources(Section):
 class Published(Section):
     """The figure to hold ours against, and where it stands."""
 
-    exact_accuracy: Probability
-    source: str
+    exact_accuracy: Probability = Field(description="share of test puzzles solved whole")
+    source: str = Field(description="where it stands")
 
 
 class Experiment(Section):
     """One file of config/experiments."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str = ""
-    dataset: SerializeAsAny[Dataset]
-    model: Model = Model()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
-    resources: Resources = Resources()
-    published: Published | None = None
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="of the file, without .yaml")
+    description: str = Field("", description="what it is, in a sentence, for the report")
+    dataset: SerializeAsAny[Dataset] = Field(description="the puzzle and its keys, below")
+    model: Model = Field(Model(), description="below")
+    training: Training = Field(Training(), description="below")
+    evaluation: Evaluation = Field(Evaluation(), description="below")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one run for each")
+    resources: Resources = Field(Resources(), description="below")
+    published: Published | None = Field(None, description="below; null: nothing to compare with")
 
     @field_validator("dataset", mode="before")
     @classmethod
@@ -197,6 +204,32 @@ def json_schema(kind: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+def reference() -> str:
+    """Every key of every file as Markdown tables: what config/README.md shows."""
+    sections: list[tuple[str, type[BaseModel]]] = [
+        ("config/config.yaml", Workflow),
+        ("config/experiments/NAME.yaml", Experiment),
+        *((f"dataset: of {name}", dataset_section(name)) for name in puzzle_names()),
+        ("model:", Model),
+        ("training:", Training),
+        ("evaluation:", Evaluation),
+        ("resources:", Resources),
+        ("published:", Published),
+    ]
+    parts = []
+    for title, section in sections:
+        rows = [f"### `{title}`", "", section.__doc__ or "", "", "| key | default | what |", "| --- | --- | --- |"]
+        for name, field in section.model_fields.items():
+            default = "required" if field.is_required() else f"`{json.dumps(_plain(field.get_default()))}`"
+            rows.append(f"| `{name}` | {default} | {field.description or ''} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return {} if isinstance(value, BaseModel) else value
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Experiment:
     """Read and check an experiment file; `overrides` are `section.key=value` with YAML values."""
     return check(read_yaml(path), str(path), overrides)
@@ -233,12 +266,9 @@ def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
     """The first problem of a validation in one line: key, what is wrong, what was expected."""
     # an unknown key often explains a missing one, so it comes first
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    cause = problem.get("ctx", {}).get("error")
-    if isinstance(cause, ValidationError):  # of the puzzle's own keys
-        return f"dataset.{_explain(cause, tree)}"
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(error, problem["loc"], tree)
+        known = _keys_beside(problem["loc"], tree)
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"{key}: unknown key, {f'did you mean {close[0]}?' if close else 'expected one of ' + ', '.join(known)}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
@@ -246,10 +276,11 @@ def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
     return f"{key}: {message}{given}" if key else f"{message}{given}"
 
 
-def _keys_beside(error: ValidationError, location: tuple, tree: dict[str, Any]) -> list[str]:
-    if len(location) == 2:
-        section = {"model": Model, "training": Training, "evaluation": Evaluation, "resources": Resources}
-        return list(section.get(location[0], Published).model_fields)
-    if error.title == "Experiment":
+def _keys_beside(location: tuple, tree: dict[str, Any]) -> list[str]:
+    """The keys that are known where an unknown one stands."""
+    if len(location) == 1:
         return list(Experiment.model_fields)
-    return list(dataset_section(tree["dataset"]["puzzle"]).model_fields)
+    if location[0] == "dataset":
+        return list(dataset_section(tree["dataset"]["puzzle"]).model_fields)
+    sections = {"model": Model, "training": Training, "evaluation": Evaluation, "resources": Resources}
+    return list(sections.get(location[0], Published).model_fields)

@@ -32,7 +32,6 @@ def kill_again_and_again(training, kills, seed):
     assert training.run() == 0, training.log
 
 
-
 def test_three_kills_leave_no_trace(undisturbed, data, tmp_path):
     training = Training(tmp_path, data)
     kill_again_and_again(training, 3, seed=0)

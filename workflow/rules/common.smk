@@ -123,19 +123,6 @@ def about(names):
     )
 
 
-def launcher(wildcards):
-    """The command that starts the trainer: one process, or one per GPU."""
-    gpus = EXPERIMENTS[wildcards.experiment].resources.gpus
-    return (
-        "trm" if gpus < 2 else f"torchrun --standalone --nproc-per-node {gpus} -m trm"
-    )
-
-
-def minutes(runtime):
-    """90m, 24h or 2d in minutes."""
-    return int(runtime[:-1]) * {"m": 1, "h": 60, "d": 1440}[runtime[-1]]
-
-
 def resource(key):
     """A function of the wildcards that gives a resource of the training job."""
     return lambda wildcards: getattr(EXPERIMENTS[wildcards.experiment].resources, key)

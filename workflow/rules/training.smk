@@ -21,14 +21,15 @@ rule train:
         gpu=resource("gpus"),
     params:
         experiment=training_experiment,
-        launcher=launcher,
         data=subpath(input[0], parent=True),
         folder=subpath(output.model, parent=True),
         checkpoints=subpath(output.model, ancestor=4),
-        budget=lambda wildcards: minutes(
-            EXPERIMENTS[wildcards.experiment].resources.runtime
-        ),
     shell:
-        "exec {params.launcher} train {params.experiment:q} --data {params.data} --out {params.folder}"
+        # resources stand here, not in params: changing them must not train again
+        "launcher=trm;"
+        " if [ {resources.gpu} -gt 1 ]; then"
+        "   launcher='torchrun --standalone --nproc-per-node {resources.gpu} -m trm';"
+        " fi;"
+        " exec $launcher train {params.experiment:q} --data {params.data} --out {params.folder}"
         " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"
-        " --seed {wildcards.seed} --time-budget {params.budget} 2> >(tee {log} >&2)"
+        " --seed {wildcards.seed} --time-budget {resources.runtime} 2> >(tee {log} >&2)"

@@ -41,10 +41,10 @@ def share_of_parts(right: np.ndarray, parts: np.ndarray) -> Figure:
     if total == 0:
         return Figure(math.nan, 0, 0.0, 1.0)
     p = float(right.sum() / total)
-    residuals = right - p * parts
+    residuals = right * total - parts * right.sum()  # times total, in integers: rounding must not pass for spread
     if n < 2 or not residuals.any():
         return Figure(p, total, *_wilson(p, n))
-    error = math.sqrt(float(np.square(residuals).sum()) * n / (n - 1)) / total
+    error = math.sqrt(float(np.square(residuals / total).sum()) * n / (n - 1)) / total
     return Figure(p, total, max(0.0, p - Z * error), min(1.0, p + Z * error))
 
 

@@ -1,7 +1,6 @@
-"""A drawing of a board as SVG, or on matplotlib axes. Colours come from PALETTE alone."""
+"""A drawing of a board on matplotlib axes. Colours come from PALETTE alone."""
 
 import math
-from html import escape
 from itertools import groupby
 
 from matplotlib.axes import Axes
@@ -11,25 +10,8 @@ from matplotlib.path import Path
 from trm.puzzles.drawing import PALETTE, Disk, Drawing, Line, Rect, Shape, Text
 
 MARGIN = 0.06  # cells around the board, for the outer half of its frame
-CAPITAL = 0.73  # height of a capital or digit over the font size
 POINTS_PER_INCH = 72
 HAIRLINE = 0.2  # points: what print and screens still show
-
-
-def to_svg(drawing: Drawing, cell: float = 24, title: str = "") -> str:
-    """A whole <svg> element, `cell` pixels a cell. The title is read out where the picture cannot be seen."""
-    left, width, height = (cell * x for x in (-MARGIN, drawing.width + 2 * MARGIN, drawing.height + 2 * MARGIN))
-    # lengths are multiplied out, since browsers draw fonts of less than a pixel badly
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{left:g} {left:g} {width:g} {height:g}" '
-            f'width="{width:g}" height="{height:g}" font-family="DejaVu Sans, Verdana, sans-serif" '
-            f'text-anchor="middle">',
-            *([f"<title>{escape(title)}</title>"] if title else []),
-            *(_element(shape, cell) for shape in _on_paper(drawing)),
-            "</svg>\n",
-        ]
-    )
 
 
 def to_axes(drawing: Drawing, axes: Axes) -> None:
@@ -93,23 +75,3 @@ def _outline(shape: Rect | Line | Disk, thinnest: float) -> Path:
             (shape.x0 - x - y, shape.y0 - y + x),
         ]
     return Path([*corners, corners[0]], closed=True)
-
-
-def _element(shape: Shape, cell: float) -> str:
-    color = PALETTE[_color(shape)]
-
-    def lengths(**values: float) -> str:
-        return " ".join(f'{name.replace("_", "-")}="{cell * value:g}"' for name, value in values.items())
-
-    match shape:
-        case Rect(x, y, width, height):
-            return f'<rect {lengths(x=x, y=y, width=width, height=height)} fill="{color}"/>'
-        case Line(x0, y0, x1, y1, _, width):
-            place = lengths(x1=x0, y1=y0, x2=x1, y2=y1, stroke_width=width)
-            return f'<line {place} stroke="{color}" stroke-linecap="square"/>'
-        case Disk(x, y, radius):
-            return f'<circle {lengths(cx=x, cy=y, r=radius)} fill="{color}"/>'
-        case Text(x, y, text, _, size, bold):
-            weight = ' font-weight="bold"' if bold else ""
-            place = lengths(x=x, y=y + CAPITAL / 2 * size, font_size=size)
-            return f'<text {place} fill="{color}"{weight}>{escape(text)}</text>'

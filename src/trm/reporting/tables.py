@@ -67,14 +67,17 @@ def verdict(high: float, examples: int, of: int, value: float, published: float 
 def write_table(frame: pd.DataFrame, out: Path) -> None:
     """Write `out` with suffix .csv, which holds every digit, and with .md, to be read."""
     write_text(out.with_suffix(".csv"), frame.to_csv(index=False, lineterminator="\n"))
-    readable = pd.DataFrame({title: frame.apply(cell, axis=1) for title, cell in READABLE.items()}, dtype=str)
-    lines = [list(readable.columns), ["---"] * readable.shape[1], *readable.to_numpy().tolist()]
+    lines = [list(READABLE), ["---"] * len(READABLE)]
+    lines += [[cell(row) for cell in READABLE.values()] for _, row in frame.iterrows()]
     write_text(out.with_suffix(".md"), "".join(f"| {' | '.join(line)} |\n" for line in lines))
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """The table that `write_table` wrote as CSV."""
-    frame = pd.read_csv(io.StringIO(read_text(path)), dtype=dict.fromkeys(TEXTS, str))
+    try:
+        frame = pd.read_csv(io.StringIO(read_text(path)), dtype=dict.fromkeys(TEXTS, str))
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        raise BadInput(f"{path}: not valid CSV ({' '.join(str(error).split())})") from None
     if list(frame.columns) != COLUMNS:
         raise BadInput(f"{path}: line 1: has not the columns of a table of results, expected {','.join(COLUMNS)}")
     return frame.fillna(dict.fromkeys(TEXTS, ""))

@@ -1,0 +1,90 @@
+"""Two seeds of a tiny experiment, really built, trained and scored, and everything drawn and written from them."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from trm.config import Evaluation, check
+from trm.data.audit import audit
+from trm.data.build import build
+from trm.evaluation.evaluate import evaluate
+from trm.files import write_json
+from trm.reporting.figures import FIGURES, draw_figure
+from trm.reporting.preview import preview
+from trm.reporting.report import report
+from trm.reporting.tables import results_table, write_table
+from trm.training.loop import train
+
+EXPERIMENT = {
+    "name": "tiny",
+    "dataset": {
+        "puzzle": "sudoku",
+        "size": 4,
+        "blanks": [4, 8],
+        "subsample_size": 60,
+        "test_size": 20,
+        "validation": 0.1,
+    },
+    "model": {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "H_cycles": 1,
+        "L_cycles": 1,
+        "L_layers": 1,
+        "puzzle_emb_ndim": 0,
+        "halt_max_steps": 3,
+        "forward_dtype": "float32",
+    },
+    "training": {
+        "global_batch_size": 16,
+        "epochs": 20,
+        "eval_interval": 2,
+        "max_steps": 12,
+        "log_every": 3,
+        "lr": 1.0e-3,
+        "lr_warmup_steps": 2,
+    },
+}
+ABOUT = {
+    "tiny": {
+        "description": "Small <boards> & few steps",
+        "published": {"exact_accuracy": 0.874, "source": "arXiv 2510.04871, table 4"},
+    },
+    "far-away": {"description": "not run", "published": None},
+}
+
+
+@dataclass
+class Results:
+    """What the stages before the report left behind."""
+
+    data: Path
+    runs: list[Path]
+    figures: Path
+    table: Path
+    report: Path
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory) -> Results:
+    root = tmp_path_factory.mktemp("results")
+    experiment, data = check(EXPERIMENT, "test"), root / "data"
+    build(experiment.dataset, data)
+    write_json(data / "audit.json", audit(data))
+    preview(data, data / "preview.png", n=5)
+    runs = [root / "runs" / f"seed-{seed}" for seed in (0, 1)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for seed, run in enumerate(runs):
+        assert train(experiment, data, run, root / "checkpoints", seed, None, "cpu") == 0
+        evaluate(run, data, run, Evaluation(), torch.device("cpu"))
+    for number, handler in handlers.items():  # the trainer listens to signals of its own
+        signal.signal(number, handler)
+    figures, table, page = root / "figures", root / "tables" / "results.csv", root / "report.html"
+    for kind in FIGURES:
+        draw_figure(kind, runs, figures / f"tiny-{kind}.svg")
+    write_table(results_table(runs, ABOUT), table)
+    report(runs, [data], figures, table, page, ABOUT)
+    return Results(data, runs, figures, table, page)

@@ -1,0 +1,140 @@
+"""The report: one file with everything in it."""
+
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from tests.reporting.conftest import ABOUT
+from trm.files import BadInput, read_json
+from trm.reporting.figures import FIGURES, caption
+from trm.reporting.report import audit_sentences, report
+from trm.reporting.tables import results_table, write_table
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What a page consists of; checks that its elements are closed in order."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words += " ".join(data.split()) + " "
+
+    def every(self, attribute: str) -> list[str]:
+        return [attrs[attribute] for _, attrs in self.elements if attribute in attrs]
+
+
+@pytest.fixture(scope="module")
+def text(results) -> str:
+    return results.report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_nothing_comes_from_outside(page, text):
+    assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "embed", "image"}
+    assert all(source.startswith("data:image/png;base64,") for source in page.every("src"))
+    for tag, attrs in page.elements:
+        for name in ("href", "xlink:href"):
+            target = attrs.get(name, "#")
+            assert target.startswith("#") or (tag == "a" and target.startswith("https://arxiv.org/abs/")), target
+    assert "@import" not in text
+    assert all(reference.startswith("#") for reference in (part[:20] for part in text.split("url(")[1:]))
+
+
+def test_ids_are_unique_and_every_reference_finds_its_own(page, text):
+    ids = page.every("id")
+    assert [name for name, count in Counter(ids).items() if count > 1] == []
+    fragments = [link[1:] for link in page.every("href") + page.every("xlink:href") if link.startswith("#")]
+    fragments += [part.partition(")")[0][1:] for part in text.split("url(")[1:]]
+    fragments += page.every("aria-labelledby")
+    assert set(fragments) - set(ids) == set()
+
+
+def test_every_experiment_figure_and_dataset_is_there(results, page):
+    ids = page.every("id")
+    dataset = read_json(results.data / "audit.json")["dataset"]
+    assert {"experiment-tiny", f"dataset-{dataset}", *(f"tiny-{kind}" for kind in FIGURES)} <= set(ids)
+    labels = [attrs["aria-label"] for tag, attrs in page.elements if tag == "svg" and attrs.get("role") == "img"]
+    assert labels == [caption(kind, results.runs) for kind in FIGURES]
+
+
+def test_pictures_have_texts_and_headings_have_an_order(page):
+    assert all(attrs.get("alt") for tag, attrs in page.elements if tag == "img")
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_it_tells_what_was_run(results, page, text):
+    facts = read_json(results.runs[0] / "provenance.json")
+    for fact in (
+        facts["fingerprint"],
+        facts["data"]["content_sha256"],
+        facts["packages"]["torch"],
+        facts["created"],
+        f"{facts['parameters']:,} weights",
+        "halt_max_steps: 3",
+        "snakemake report",
+    ):
+        assert fact in text
+    assert "Small <boards> & few steps" in page.words
+    assert "<boards>" not in text
+
+
+def test_it_shows_the_results_and_names_the_missing(results, page):
+    for row in results_table(results.runs, ABOUT).itertuples():
+        assert f"{100 * row.exact_accuracy:.1f}" in page.words
+        assert row.verdict in page.words
+    assert "Not finished: far-away." in page.words
+
+
+def test_without_any_run_it_says_so(results, tmp_path):
+    write_table(results_table([], ABOUT), tmp_path / "results.csv")
+    report([], [results.data], tmp_path, tmp_path / "results.csv", tmp_path / "report.html", ABOUT)
+    words = Page((tmp_path / "report.html").read_text()).words
+    assert "Not finished: far-away, tiny." in words
+    assert "No experiment is finished yet." in words
+
+
+def test_a_missing_figure_is_told_by_its_name(results, tmp_path):
+    with pytest.raises(BadInput, match=r"tiny-learning-curve.svg: no such file"):
+        report(results.runs, [results.data], tmp_path, results.table, tmp_path / "report.html", ABOUT)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_audits_in_plain_words():
+    split = {"examples": 10, "puzzles": 10, "groups": 10, "twins_within": 0}
+    clean = {"splits": {"test": split}, "twins_in_train": {"test": {"groups": 10, "inputs": 0, "labels": 0}}}
+    assert audit_sentences(clean) == ["Clean: none of 10 test groups has a symmetric twin in train."]
+    twins = {"splits": {"test": split | {"twins_within": 2}}}
+    twins["twins_in_train"] = {"test": {"groups": 1000, "inputs": 3, "labels": 1000}}
+    leak, answers, within = audit_sentences(twins)
+    assert leak == "3 of 1,000 test groups have a symmetric twin in train."
+    assert "may share a solution up to symmetry" in answers
+    assert within == "2 of 10 test groups repeat another one."

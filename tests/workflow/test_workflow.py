@@ -1,0 +1,147 @@
+"""The workflow runs what has changed and nothing else. The tests share one finished project and put it back."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.workflow.conftest import REPOSITORY
+
+
+@pytest.fixture
+def edited(project):
+    """An experiment file to edit, restored afterwards."""
+    before = project.file("tiny-sudoku").read_text()
+    yield project
+    project.file("tiny-sudoku").write_text(before)
+
+
+def test_a_clean_run_makes_everything_under_results(project):
+    results = project.folder / "results"
+    for name in ("tiny-sudoku", "tiny-queens"):
+        run = results / "runs" / name / "seed-0"
+        expected = {"model.safetensors", "config.yaml", "metrics.jsonl", "provenance.json"}
+        assert expected | {"evaluation.json", "predictions.npz"} == {path.name for path in run.iterdir()}
+        for kind in ("learning-curve", "accuracy-by-step", "gallery"):
+            for suffix in ("svg", "pdf", "png", "csv"):
+                assert (results / "figures" / f"{name}-{kind}.{suffix}").stat().st_size > 0
+    assert {path.name for path in (results / "tables").iterdir()} == {"results.csv", "results.md"}
+    assert "tiny-queens" in (results / "report.html").read_text()
+    assert {path.name for path in project.folder.iterdir()} == {"config", "results", ".snakemake"}
+
+
+def test_every_rule_logs_and_benchmarks(project):
+    results = project.folder / "results"
+    for rule in ("build", "audit", "preview", "train", "evaluate", "figure", "table", "report"):
+        assert list((results / "logs" / rule).glob("*.log")), rule
+        assert list((results / "benchmarks" / rule).glob("*.tsv")), rule
+
+
+@pytest.mark.parametrize("target", ["report", "figures", "datasets", "tiny-sudoku", "nqueens"])
+def test_a_finished_target_runs_nothing_again(project, target):
+    assert "Nothing to be done" in project.snakemake(target)
+
+
+def test_a_changed_experiment_reruns_alone(edited):
+    edited.edit("tiny-sudoku", "training", lr=3.0e-4)
+    assert edited.planned("figures") == {"train": 1, "evaluate": 1, "figure": 3, "figures": 1}
+    assert "tiny-queens" not in edited.snakemake("figures", "--dry-run", "--quiet", "rules")
+
+
+def test_a_changed_dataset_is_built_beside_the_old_one(edited):
+    edited.edit("tiny-sudoku", "dataset", num_aug=2)
+    planned = edited.planned("figures")
+    assert planned == {"build": 1, "train": 1, "evaluate": 1, "figure": 3, "figures": 1}
+
+
+def test_a_changed_evaluation_trains_nothing(edited):
+    edited.edit("tiny-sudoku", "evaluation", subset=5)
+    assert edited.planned("figures") == {"evaluate": 1, "figure": 3, "figures": 1}
+
+
+def test_comments_resources_and_published_figures_rerun_nothing(edited):
+    file = edited.file("tiny-sudoku")
+    file.write_text("# a comment\n" + file.read_text())
+    edited.edit("tiny-sudoku", "resources", mem_mb=9000, runtime="2d")
+    edited.edit("tiny-sudoku", "published", exact_accuracy=0.5, source="nowhere")
+    edited.edit("tiny-sudoku", "resources", gpus=2, threads=4)
+    assert edited.planned("figures") == {}
+
+
+def test_a_published_figure_changes_the_table_and_the_report_alone(edited):
+    edited.edit("tiny-sudoku", "published", exact_accuracy=0.5, source="nowhere")
+    assert edited.planned("report") == {"table": 1, "html_report": 1, "report": 1}
+
+
+def test_a_deleted_figure_is_rebuilt_alone_and_the_same(project):
+    figure = project.folder / "results" / "figures" / "tiny-queens-gallery.svg"
+    before = figure.read_bytes()
+    figure.unlink()
+    assert project.planned("figures") == {"figure": 1, "figures": 1}
+    project.snakemake("figures")
+    assert figure.read_bytes() == before
+    project.snakemake("report")
+
+
+def test_more_seeds_train_only_the_new_ones(edited):
+    tree = edited.file("tiny-sudoku").read_text()
+    edited.file("tiny-sudoku").write_text(tree + "seeds: [0, 1]\n")
+    assert edited.planned("figures") == {"train": 1, "evaluate": 1, "figure": 3, "figures": 1}
+
+
+def test_an_experiment_is_a_target_by_its_name_and_by_its_puzzle(project):
+    shutil.rmtree(project.folder / "results" / "figures")
+    assert project.planned("tiny-sudoku") == {"figure": 3, "tiny-sudoku": 1}
+    assert project.planned("nqueens") == {"figure": 3, "nqueens": 1}
+    project.snakemake("report")
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("modle: {}", "tiny-sudoku.yaml: modle: unknown key, did you mean model?"),
+        ("training: {lr: fast}", "tiny-sudoku.yaml: training.lr: expected a valid number"),
+        ("name: other", "tiny-sudoku.yaml: name: other, expected tiny-sudoku"),
+    ],
+)
+def test_a_bad_experiment_file_is_named_before_anything_runs(edited, line, says):
+    key = line.partition(":")[0]
+    lines = edited.file("tiny-sudoku").read_text().splitlines()
+    start = next((i for i, text in enumerate(lines) if text.startswith(f"{key}:")), len(lines))
+    end = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
+    edited.file("tiny-sudoku").write_text("\n".join([*lines[:start], *lines[end:], line]) + "\n")
+    assert says in edited.snakemake("--dry-run", check=False)
+
+
+def test_unknown_keys_of_the_configuration_are_rejected(project):
+    assert "experimnets" in project.snakemake("--dry-run", "--config", "experimnets=[tiny]", check=False)
+    output = project.snakemake("--dry-run", "--config", "experiments=[absent]", check=False)
+    assert "experiments: absent is unknown, expected one of tiny-queens, tiny-sudoku" in output
+
+
+def test_a_training_killed_in_the_middle_goes_on_at_the_next_call(project):
+    """Snakemake deletes the outputs of a failed job; the checkpoints live outside them."""
+    long = ("--config", 'set=["training.epochs=8000", "training.max_steps=6000", "training.checkpoint_every=5"]')
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+    process = subprocess.Popen(
+        [*command, "tiny-sudoku", *long],
+        cwd=project.folder,
+        env={**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = project.folder / "results" / "checkpoints" / "tiny-sudoku"
+    deadline = time.time() + 60
+    while not list(folder.glob("seed-0/*/step-0000[0-9][1-9]*.safetensors")):
+        assert time.time() < deadline, "no checkpoint beyond step 100"
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.wait(timeout=60)
+    output = project.snakemake("tiny-sudoku", *long, "--rerun-incomplete")
+    assert "training tiny-sudoku, seed 0, from step" in output
