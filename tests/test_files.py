@@ -126,3 +126,10 @@ def test_damaged_text_names_the_file_and_the_problem(tmp_path, read, content, me
     with pytest.raises(BadInput, match=message) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text("training:\n  lr: 1.0\n  lr: 2.0\n")
+    with pytest.raises(BadInput, match=r"twice.yaml: line 3: not valid YAML \(key lr stands twice\)"):
+        read_yaml(file)

@@ -14,7 +14,7 @@ import yaml
 from typer.exceptions import TyperException
 
 from trm import __version__, config
-from trm.files import BadInput, Fault
+from trm.files import BadInput, Fault, load_yaml
 
 app = typer.Typer(
     help="Tiny Recursive Models, from raw puzzles to a report.",
@@ -46,7 +46,7 @@ def read_experiment(source: str, overrides: list[str] | None) -> config.Experime
     if not source.startswith("{"):
         return config.load(Path(source), overrides)
     try:
-        return config.check(yaml.safe_load(source), "experiment", overrides)
+        return config.check(load_yaml(source), "experiment", overrides)
     except (ValueError, RecursionError, yaml.YAMLError):
         raise BadInput(f"experiment {source[:40]!r}...: not valid YAML, expected a mapping") from None
 

@@ -93,9 +93,25 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return value
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without pickles, and without keys that stand twice: the last one would win unnoticed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.MarkedYAMLError(problem=f"key {key} stands twice", problem_mark=node.value[i][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """The value in a YAML text. Raises yaml.YAMLError."""
+    return yaml.load(text, _StrictLoader)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in the YAML file `path`."""
-    value = _parse(path, yaml.safe_load, "YAML")
+    value = _parse(path, load_yaml, "YAML")
     if not isinstance(value, dict):
         raise BadInput(f"{path}: holds a {type(value).__name__}, expected a mapping of keys")
     return value

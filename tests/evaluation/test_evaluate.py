@@ -34,32 +34,64 @@ def test_the_table_holds_the_test_boards_in_order(tiny_data, table):
     assert table["asked"].all()
 
 
-def test_every_figure_is_that_of_a_slow_count(tiny_run, table):
-    counts = {name: [0, 0] for name in ("exact_accuracy", "valid", "token", "blank", "q_halt_accuracy")}
+def counted_slowly(table):
+    """Right ones and total of every figure, board by board and cell by cell."""
+    counts = {}
 
     def count(name, right):
-        counts[name][0] += bool(right)
-        counts[name][1] += 1
+        hits, total = counts.get(name, (0, 0))
+        counts[name] = hits + bool(right), total + 1
 
     for board, label, prediction, q_halt in zip(
         *(table[name] for name in ("inputs", "labels", "predictions", "q_halt")), strict=True
     ):
         exact = True
         for given, wanted, found in zip(board.tolist(), label.tolist(), prediction.tolist(), strict=True):
-            count("token", wanted == found)
+            count("token_accuracy", wanted == found)
             if given == 1:
-                count("blank", wanted == found)
+                count("blank_accuracy", wanted == found)
             exact = exact and wanted == found
         count("exact_accuracy", exact)
         count("valid", is_valid(board.reshape(4, 4), prediction.reshape(4, 4)))
         count("q_halt_accuracy", (q_halt[-1] >= 0) == exact)
-    counts["token_accuracy"], counts["blank_accuracy"] = counts.pop("token"), counts.pop("blank")
+    return counts
 
-    figures = read_json(tiny_run / "evaluation.json")["figures"]
+
+def assert_counted(figures, table):
+    counts = counted_slowly(table)
     assert figures.keys() == counts.keys()
     for name, (right, total) in counts.items():
         assert figures[name]["count"] == total, name
         assert figures[name]["value"] == pytest.approx(right / total), name
+
+
+def test_every_figure_of_a_run_is_that_of_a_slow_count(tiny_run, table):
+    assert_counted(read_json(tiny_run / "evaluation.json")["figures"], table)
+
+
+@pytest.fixture
+def half_right(tiny_experiment, table):
+    """Every other board right after the second step, none after the first; the others wrong in some cells."""
+    rng = np.random.default_rng(0)
+    wrong = (rng.random((20, 16)) < 0.3) & (np.arange(20) % 2 == 1)[:, None]
+    predictions = np.where(wrong, rng.integers(2, 6, (20, 16)), table["labels"]).astype(np.uint8)
+    exact = (predictions == table["labels"]).all(1)
+    return {
+        **table,
+        "predictions": predictions,
+        "exact": np.stack([np.zeros(20, bool), exact], 1),
+        "q_halt": rng.standard_normal((20, 2)),
+        "valid": sudoku.is_valid(tiny_experiment.dataset, table["inputs"], predictions),
+    }
+
+
+def test_every_figure_of_a_half_right_table_is_that_of_a_slow_count(tiny_experiment, half_right):
+    result = score(tiny_experiment.dataset, half_right)
+    assert_counted(result["figures"], half_right)
+    assert 0.4 < result["figures"]["exact_accuracy"]["value"] < 0.6
+    assert result["by_step"]["exact_accuracy"][0]["value"] == 0
+    says_no = (half_right["q_halt"][:, 0] < 0).mean()
+    assert result["by_step"]["q_halt_accuracy"][0]["value"] == pytest.approx(says_no)
 
 
 def is_valid(board, answer):
@@ -68,25 +100,6 @@ def is_valid(board, answer):
     houses = [*answer, *answer.T, *boxes]
     kept = all(given == 1 or given == found for given, found in zip(board.ravel(), answer.ravel(), strict=True))
     return kept and all(set(house.tolist()) == {2, 3, 4, 5} for house in houses)
-
-
-def test_right_answers_score_everything_and_a_broken_one_shows(tiny_experiment, table):
-    perfect = {
-        **table,
-        "predictions": table["labels"],
-        "exact": np.ones((20, 2), bool),
-        "q_halt": np.ones((20, 2), np.float32),
-    }
-    perfect["valid"] = sudoku.is_valid(tiny_experiment.dataset, perfect["inputs"], perfect["predictions"])
-    assert {figure["value"] for figure in score(tiny_experiment.dataset, perfect)["figures"].values()} == {1.0}
-    row = int((perfect["inputs"][:, 0] == 1).argmax())  # a board whose first cell is blank
-    predictions = perfect["predictions"].copy()
-    predictions[row, 0] = 2 + predictions[row, 0] % 4
-    broken = {**perfect, "predictions": predictions}
-    blanks = int((table["inputs"] == 1).sum())
-    figures = score(tiny_experiment.dataset, broken)["figures"]
-    assert figures["token_accuracy"]["value"] == pytest.approx(1 - 1 / 320)
-    assert figures["blank_accuracy"]["value"] == pytest.approx(1 - 1 / blanks)
 
 
 def test_labels_that_ask_nothing_count_nowhere(tiny_experiment, table):

@@ -34,7 +34,7 @@ def holder(**changes):
 
 
 @pytest.mark.parametrize(
-    "changes, lives",
+    ("changes", "lives"),
     [
         ({}, True),
         ({"started": 1.0}, False),  # the number went to another process since

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trm.config import puzzle_names
 from trm.config import load as load_experiment
-from trm.files import BadInput
+from trm.files import BadInput, fingerprint
 from trm.puzzles import module as puzzle_module
 
 ARRAYS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices"]
@@ -101,14 +101,24 @@ def dataset_experiment(wildcards):
     return json.dumps({"name": "dataset", "dataset": dataset})
 
 
-def training_experiment(wildcards):
+def training_sections(name):
     """What shapes a run, as a command-line argument: editing anything else reruns nothing."""
-    experiment = EXPERIMENTS[wildcards.experiment]
-    sections = experiment.model_dump(
+    sections = EXPERIMENTS[name].model_dump(
         mode="json", include={"name", "dataset", "model", "training"}
     )
     sections["dataset"].pop("raw")
     return json.dumps(sections)
+
+
+def shaped_by(names):
+    """A hash of what shapes the runs of some experiments and their scores, for the params of rules that read them.
+
+    Without it a training that a changed configuration asks for, and that fails, would be forgotten: Snakemake does not
+    miss the input of an output that is there.
+    """
+    return fingerprint(
+        [(training_sections(name), evaluation_options(name)) for name in names]
+    )[:16]
 
 
 def about(names):
@@ -150,8 +160,8 @@ def figure_files(name):
     return [f"<results>/figures/{name}-{kind}.svg" for kind in FIGURES]
 
 
-def evaluation_options(wildcards):
+def evaluation_options(name):
     """The evaluation section as options of `trm evaluate`."""
-    evaluation = EXPERIMENTS[wildcards.experiment].evaluation
+    evaluation = EXPERIMENTS[name].evaluation
     subset = f"--subset {evaluation.subset} " if evaluation.subset else ""
     return f"{subset}--batch-size {evaluation.batch_size}"

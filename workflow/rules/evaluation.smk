@@ -17,7 +17,8 @@ rule evaluate:
         mem_mb=resource("mem_mb"),
         gpu=lambda wildcards: min(1, EXPERIMENTS[wildcards.experiment].resources.gpus),
     params:
-        options=evaluation_options,
+        options=lambda wildcards: evaluation_options(wildcards.experiment),
+        shaped_by=lambda wildcards: shaped_by([wildcards.experiment]),
         data=subpath(input[0], parent=True),
         folder=subpath(output.scores, parent=True),
     shell:

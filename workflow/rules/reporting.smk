@@ -20,6 +20,7 @@ rule figure:
         runtime=30,
         mem_mb=2000,
     params:
+        shaped_by=lambda wildcards: shaped_by([wildcards.experiment]),
         runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
     shell:
         "trm figure {wildcards.kind} {params.runs} --out {output.svg} 2> {log}"
@@ -48,6 +49,7 @@ rule table:
     params:
         runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
         about=about(CHOSEN),
+        shaped_by=shaped_by(CHOSEN),
     shell:
         "trm table {params.runs} --about {params.about:q} --out {output.csv} 2> {log}"
 
@@ -84,6 +86,7 @@ rule html_report:
         ],
         figures=lambda wildcards, input: Path(input.figures[0]).parent,
         about=about(CHOSEN),
+        shaped_by=shaped_by(CHOSEN),
     shell:
         "trm report {params.runs} {params.datasets} --figures {params.figures} --table {input.table}"
         " --about {params.about:q} --out {output} 2> {log}"

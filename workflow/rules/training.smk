@@ -20,7 +20,7 @@ rule train:
         mem_mb=resource("mem_mb"),
         gpu=resource("gpus"),
     params:
-        experiment=training_experiment,
+        experiment=lambda wildcards: training_sections(wildcards.experiment),
         data=subpath(input[0], parent=True),
         folder=subpath(output.model, parent=True),
         checkpoints=subpath(output.model, ancestor=4),

@@ -73,6 +73,11 @@ class Split:
         puzzles = np.searchsorted(self.puzzle_indices, rows, side="right") - 1
         return inputs, labels, self.puzzle_identifiers[puzzles]
 
+    def check_tokens(self) -> None:
+        """Read the whole split, and raise BadInput where a token is not of the vocabulary."""
+        for start in range(0, len(self), 10_000):
+            self.take(np.arange(start, min(start + 10_000, len(self))))
+
     def first_rows(self) -> np.ndarray:
         """The first example of each group: [num_groups]."""
         return self.puzzle_indices[self.group_indices[:-1]]

@@ -75,6 +75,8 @@ class Run:
         self.evaluations = {"test": read_split(data / "test")}
         if experiment.dataset.validation:
             self.evaluations = {"validation": read_split(data / "validation"), **self.evaluations}
+        for split in self.evaluations.values():
+            split.check_tokens()  # those of the training split are checked batch by batch
         metadata, batch_size = self.train.metadata, self.config.global_batch_size
         if batch_size % world.size:
             raise BadInput(f"training.global_batch_size: {batch_size} rows do not divide among {world.size} ranks")
@@ -278,8 +280,8 @@ def train(
     folder = root / print_of_run
     world = join(pick_device(device))
     try:
+        run = Run(experiment, seed, data, folder, world, stopper)  # checks everything, writes nothing
         with Lock(folder / "lock.json") if world.leads else contextlib.nullcontext() as lock:
-            run = Run(experiment, seed, data, folder, world, stopper)
             run.resume()
             run.announce(experiment.name)
 
