@@ -96,7 +96,7 @@ def test_bfloat16_trains_and_resumes_on_the_cpu(data, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_no_checkpoint(data, tmp_path):
     # weight decay of more than 1 / lr makes the weights grow without bound
     tree = {**EXPERIMENT, "training": {**EXPERIMENT["training"], "weight_decay": 1e9, "lr": 1.0, "max_steps": 60}}
-    with pytest.raises(NotFinite, match="the loss is not finite between steps 1 and 10; lower training.lr"):
+    with pytest.raises(NotFinite, match=r"the loss is not finite between steps 1 and \d+; lower training\.lr"):
         train(check(tree, "tiny"), data, tmp_path / "run", None, 0, None, "cpu")
     assert not (tmp_path / "run").exists()
     for checkpoint in tmp_path.glob("run.checkpoints/*/*.safetensors"):

@@ -124,7 +124,7 @@ def test_unknown_keys_of_the_configuration_are_rejected(project):
 
 def test_a_training_stopped_in_the_middle_goes_on_at_the_next_call(project):
     """Snakemake deletes the outputs of a failed job, and does not miss them; the checkpoints live outside them."""
-    long = ("--config", 'set=["training.epochs=8000", "training.max_steps=6000", "training.checkpoint_every=5"]')
+    long = ("--config", 'set=["training.epochs=2000", "training.max_steps=1200", "training.checkpoint_every=5"]')
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
     process = subprocess.Popen(
         [*command, "tiny-sudoku", *long],

@@ -175,15 +175,10 @@ class Run:
 
     def _log(self, outputs: Outputs, advance: Advance) -> None:
         """Write the figures of the steps since the last line: shares of the rows that halted, losses per row."""
+        self._check_finite()
         figures = dict(zip(METRICS, self.sums.tolist(), strict=True))
         steps = self.at.step - self.at.logged
         rows = steps * self.config.global_batch_size
-        if not np.isfinite(figures["lm_loss"] + figures["q_halt_loss"]):
-            raise NotFinite(
-                f"the loss is not finite between steps {self.at.logged + 1} and {self.at.step}; lower training.lr "
-                f"(now {self.config.lr}) or use model.forward_dtype float32. The checkpoints before it are kept in "
-                f"{self.folder}"
-            )
         count = figures["count"]
         halted = {name: figures[name] / count if count else None for name in METRICS[1:5]}
         losses = {name: figures[name] / rows for name in METRICS[5:]}
@@ -192,6 +187,13 @@ class Run:
         self.at.logged = self.at.step
         accuracy = "" if halted["exact_accuracy"] is None else f", exact {halted['exact_accuracy']:.1%}"
         advance(steps, f"loss {losses['lm_loss']:.3f}{accuracy}")
+
+    def _check_finite(self) -> None:
+        if not torch.isfinite(self.sums).all():
+            raise NotFinite(
+                f"the loss is not finite between steps {self.at.logged + 1} and {self.at.step}; lower training.lr (now "
+                f"{self.config.lr}) or use model.forward_dtype float32. The checkpoints in {self.folder} are from before"
+            )
 
     def _write(self, line: dict) -> None:
         """Append a line to metrics.jsonl."""
@@ -251,8 +253,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, unless what it would hold is not finite."""
-        if not bool(torch.isfinite(self.sums).all()):
-            raise NotFinite(f"the loss is not finite after step {self.at.logged}; no checkpoint was written since")
+        self._check_finite()
         begin = time.monotonic()
         self.at.seconds = begin - self.began
         tensors = self.trainer.tensors() | {"sums": self.sums}
