@@ -28,6 +28,12 @@ def test_verdicts(high, examples, value, published, expected):
     assert verdict(high, examples, 1000, value, published) == expected
 
 
+def test_figures_on_other_raw_files_are_not_compared():
+    said = verdict(0.88, 1000, 1000, 0.86, 0.874, same_files=False)
+    assert said == "not comparable: other raw files than the published ones"
+    assert verdict(0.88, 1000, 1000, 0.86, 0.874, same_files=True) == "reproduced"
+
+
 def test_one_row_a_run_and_one_for_their_mean(results):
     frame = results_table(results.runs, ABOUT)
     assert frame["seed"].tolist() == ["0", "1", MEAN]

@@ -9,7 +9,7 @@ import numpy as np
 from trm import draws, puzzles
 from trm.config import Dataset
 from trm.data.layout import SPLITS, SplitWriter, content_hash
-from trm.files import BadInput, atomic_folder, write_json
+from trm.files import BadInput, atomic_folder, sha256, write_json
 from trm.progress import progress
 from trm.provenance import provenance
 from trm.puzzles import Examples
@@ -30,7 +30,8 @@ def build(dataset: Dataset, out: Path) -> dict:
     if foreign:
         raise BadInput(f"{out}: holds {foreign[0]}, expected an empty folder or an earlier build of a dataset")
     puzzle = puzzles.module(dataset.puzzle)
-    splits = puzzle.examples(dataset, raw_folder(dataset, puzzle))
+    raw = raw_folder(dataset, puzzle)
+    splits = puzzle.examples(dataset, raw)
     train, validation = _set_aside(splits["train"], dataset)
     with atomic_folder(out) as folder:
         sizes = {}
@@ -42,7 +43,12 @@ def build(dataset: Dataset, out: Path) -> dict:
             if name != "validation" or dataset.validation:
                 sizes[name] = _write_split(folder / name, name, examples, num_aug, dataset, puzzle)
         write_json(folder / "identifiers.json", ["<blank>"])
-        facts = provenance(dataset=dataset.model_dump(mode="json"), splits=sizes, content_sha256=content_hash(folder))
+        facts = provenance(
+            dataset=dataset.model_dump(mode="json"),
+            raw=_raw_hashes(dataset, puzzle, raw),
+            splits=sizes,
+            content_sha256=content_hash(folder),
+        )
         write_json(folder / "provenance.json", facts)
     return facts
 
@@ -61,6 +67,12 @@ def raw_folder(dataset: Dataset, puzzle: ModuleType) -> Path | None:
         if not (dataset.raw / name).is_file():
             raise BadInput(f"{dataset.raw / name}: no such file, expected a raw file of {dataset.puzzle}")
     return dataset.raw
+
+
+def _raw_hashes(dataset: Dataset, puzzle: ModuleType, raw: Path | None) -> dict[str, dict]:
+    """Of each raw file its hash, and whether it is the published file: other files, other figures."""
+    hashes = {name: sha256(raw / name) for name in puzzle.raw_files(dataset)}
+    return {name: {"sha256": h, "published": h == puzzle.SOURCES[name].sha256} for name, h in hashes.items()}
 
 
 def _set_aside(examples: Examples, dataset: Dataset) -> tuple[Examples, Examples]:

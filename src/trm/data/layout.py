@@ -211,6 +211,14 @@ class SplitWriter:
         return metadata
 
 
+def published_files(dataset: Path) -> bool | None:
+    """Whether a dataset was built from the published raw files; None where it is not known, or from no files."""
+    if not (dataset / "provenance.json").is_file():
+        return None
+    raw = read_json(dataset / "provenance.json").get("raw")
+    return all(file["published"] for file in raw.values()) if raw else None
+
+
 def content_hash(dataset: Path) -> str:
     """SHA-256 of what a dataset holds: its splits and identifiers, not when or how it was made."""
     files = [dataset / "identifiers.json", *(file for split in SPLITS for file in sorted((dataset / split).glob("*")))]

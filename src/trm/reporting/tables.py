@@ -27,7 +27,7 @@ def results_table(runs: list[Path], about: dict[str, dict[str, Any]]) -> pd.Data
     for name, results in by_experiment(read_results(runs)).items():
         figure = about.get(name, {}).get("published")
         own = [_row(result, figure) for result in results]
-        rows += own if len(own) == 1 else [*own, _mean_row(own, figure)]
+        rows += own if len(own) == 1 else [*own, _mean_row(own, figure, results[0].evaluation["data"])]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.astype(dict.fromkeys(("count", "of", "steps"), "Int64"))
 
@@ -55,10 +55,17 @@ COLUMNS = [
 TEXTS = ("experiment", "seed", "verdict", "source", "device", "data", "commit")
 
 
-def verdict(high: float, examples: int, of: int, value: float, published: float | None) -> str:
-    """Does a share with the upper end `high` of its interval, scored on some of the examples, hold up?"""
+def verdict(
+    high: float, examples: int, of: int, value: float, published: float | None, same_files: bool | None = None
+) -> str:
+    """Does a share with the upper end `high` of its interval hold up?
+
+    `same_files` is False where the dataset was built from other raw files than the published ones.
+    """
     if published is None:
         return "no published figure"
+    if same_files is False:
+        return "not comparable: other raw files than the published ones"
     if examples < of:
         return f"not comparable: scored on {examples:,} of {of:,} examples"
     return "reproduced" if published <= high else f"short by {percent(published - value)} points"
@@ -126,7 +133,7 @@ def _row(result: Result, published: dict[str, Any] | None) -> dict[str, Any]:
         "count": exact["count"],
         "of": evaluation["of"],
         **{name: evaluation["figures"].get(name, {}).get("value", math.nan) for name in SHARES},
-        **_comparison(exact, evaluation["examples"], evaluation["of"], published),
+        **_comparison(exact, evaluation, published),
         "steps": run["steps"],
         "seconds": run["seconds"],
         "device": f"{ranks}{run['device']}",
@@ -135,7 +142,7 @@ def _row(result: Result, published: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _mean_row(rows: list[dict[str, Any]], published: dict[str, Any] | None) -> dict[str, Any]:
+def _mean_row(rows: list[dict[str, Any]], published: dict[str, Any] | None, data: dict[str, Any]) -> dict[str, Any]:
     """Mean, standard deviation over seeds, and an interval for another draw of both test puzzles and seeds."""
     frame = pd.DataFrame(rows)
     mean = frame[["exact_accuracy", "low", "high", *SHARES, "seconds"]].mean()
@@ -156,19 +163,22 @@ def _mean_row(rows: list[dict[str, Any]], published: dict[str, Any] | None) -> d
         "spread": spread,
         "count": count,
         "of": of,
-        **_comparison(exact, count, of, published),
+        **_comparison(exact, {"examples": count, "of": of, "data": data}, published),
         "steps": int(np.median(frame["steps"])),
         **{name: _if_same(frame[name]) for name in ("device", "data", "commit")},
     }
 
 
-def _comparison(exact: dict[str, float], examples: int, of: int, published: dict[str, Any] | None) -> dict[str, Any]:
+def _comparison(
+    exact: dict[str, float], evaluation: dict[str, Any], published: dict[str, Any] | None
+) -> dict[str, Any]:
     """The columns that hold a share against the published one."""
     figure = published["exact_accuracy"] if published else None
+    same_files = evaluation["data"].get("published_files")
     return {
         "published": math.nan if figure is None else figure,
         "difference": math.nan if figure is None else exact["value"] - figure,
-        "verdict": verdict(exact["high"], examples, of, exact["value"], figure),
+        "verdict": verdict(exact["high"], evaluation["examples"], evaluation["of"], exact["value"], figure, same_files),
         "source": published["source"] if published else "",
     }
 

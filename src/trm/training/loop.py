@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from trm.config import Experiment, Training
-from trm.data.layout import Split, content_hash, read_split
+from trm.data.layout import Split, content_hash, published_files, read_split
 from trm.data.sampler import plan_interval, total_steps
 from trm.evaluation.inference import answer, to_batch
 from trm.files import BadInput, Fault, atomic
@@ -191,8 +191,8 @@ class Run:
     def _check_finite(self) -> None:
         if not torch.isfinite(self.sums).all():
             raise NotFinite(
-                f"the loss is not finite between steps {self.at.logged + 1} and {self.at.step}; lower training.lr (now "
-                f"{self.config.lr}) or use model.forward_dtype float32. The checkpoints in {self.folder} are from before"
+                f"the loss is not finite between steps {self.at.logged + 1} and {self.at.step}; lower training.lr "
+                f"({self.config.lr}) or use model.forward_dtype float32. Checkpoints in {self.folder} are from before"
             )
 
     def _write(self, line: dict) -> None:
@@ -295,7 +295,11 @@ def train(
             if world.leads:
                 weights, step = run.final_weights()
                 facts = {
-                    "data": {"name": experiment.dataset.name, "content_sha256": content},
+                    "data": {
+                        "name": experiment.dataset.name,
+                        "content_sha256": content,
+                        "published_files": published_files(data),
+                    },
                     "fingerprint": print_of_run,
                     "seed": seed,
                     "device": run.device_name(),
