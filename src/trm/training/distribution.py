@@ -73,6 +73,10 @@ def pick_device(name: str) -> torch.device:
 
 def join(device: torch.device) -> World:
     """Join the ranks that torchrun has started, each with a device of its own."""
+    if device.type == "cuda":  # the same bits every time, where CUDA has a choice
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World(0, 1, device)
