@@ -4,28 +4,47 @@ import json
 import subprocess
 
 import pytest
+
 from tests.workflow.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clone") / "trm"
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
-    subprocess.run(["make", "quickstart"], cwd=folder, check=True)
-    return folder
+def results(tmp_path_factory):
+    clone = tmp_path_factory.mktemp("clone") / "trm"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(clone)], check=True)
+    subprocess.run(["make", "quickstart"], cwd=clone, check=True)
+    return clone / "results"
 
 
-def figures(clone, experiment):
-    return json.loads((clone / "results" / "runs" / experiment / "seed-0" / "evaluation.json").read_text())["figures"]
+def figures(results, experiment):
+    return json.loads((results / "runs" / experiment / "seed-0" / "evaluation.json").read_text())["figures"]
 
 
-def test_it_ends_with_a_report_of_three_experiments(clone):
-    page = (clone / "results" / "report.html").read_text()
-    for experiment in ("sudoku-6x6", "maze-", "nqueens-"):
+def test_it_ends_with_a_report_of_three_experiments(results):
+    page = (results / "report.html").read_text()
+    for experiment in ("sudoku-6x6", "maze-7x7", "nqueens-11"):
         assert experiment in page
+    assert "Not finished" not in page
 
 
-def test_sudoku_6x6_is_solved(clone):
-    assert figures(clone, "sudoku-6x6")["exact_accuracy"]["value"] >= 0.97
+def test_sudokus_never_seen_are_solved(results):
+    assert figures(results, "sudoku-6x6")["exact_accuracy"]["value"] >= 0.97
+
+
+def test_mazes_never_seen_get_a_shortest_path(results):
+    assert figures(results, "maze-7x7")["valid"]["value"] >= 0.9
+
+
+def test_queens_are_found_on_orbits_never_seen(results):
+    """Whatever the figure is, it is not the 0 % of a model that has learned its boards by heart."""
+    figure = figures(results, "nqueens-11")["exact_accuracy"]
+    assert figure["low"] > 0.1
+
+
+def test_the_audit_finds_no_test_board_in_training(results):
+    for audit in (results / "datasets").glob("*/audit.json"):
+        twins = json.loads(audit.read_text())["twins_in_train"]["test"]
+        assert twins["inputs"] == 0
+        assert twins["groups"] >= 500
