@@ -138,6 +138,13 @@ def resource(key):
     return lambda wildcards: getattr(EXPERIMENTS[wildcards.experiment].resources, key)
 
 
+def lsf_extra(wildcards):
+    """Options of bsub for a training: LSF does not know the resource gpu, and warns a job only where asked to."""
+    gpus = EXPERIMENTS[wildcards.experiment].resources.gpus
+    request = f"-gpu num={gpus}:mode=exclusive_process " if gpus else ""
+    return f"{request}-wa TERM -wt 5"
+
+
 def run_folders(name):
     """The runs of an experiment, one a seed."""
     return [f"<results>/runs/{name}/seed-{seed}" for seed in EXPERIMENTS[name].seeds]

@@ -19,6 +19,7 @@ rule train:
         runtime=resource("runtime"),
         mem_mb=resource("mem_mb"),
         gpu=resource("gpus"),
+        lsf_extra=lsf_extra,
     params:
         experiment=lambda wildcards: training_sections(wildcards.experiment),
         data=subpath(input[0], parent=True),
