@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.workflow.conftest import REPOSITORY, Project
 
+from tests.workflow.conftest import REPOSITORY, Project
 from trm.data.layout import read_split
 
 RAW = REPOSITORY.parent / "shared" / "data"
