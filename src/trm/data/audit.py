@@ -14,6 +14,7 @@ from trm.config import dataset_section
 from trm.data.layout import SPLITS, Split, content_hash, read_split
 from trm.files import BadInput, read_json
 from trm.progress import progress
+from trm.puzzles.symmetry import as_items
 
 CHUNK = 5000
 
@@ -34,21 +35,20 @@ def audit(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{folder}: content {content[:12]}, expected {built[:12]} as it was built")
     splits = {name: read_split(folder / name) for name in SPLITS if (folder / name).is_dir()}
     forms = {name: _canonical_forms(dataset, split, name) for name, split in splits.items()}
-    held_out = [name for name in splits if name != "train"]
+    twins = {name: _twins(forms[name], forms["train"]) for name in splits if name != "train"}
     return {
         "dataset": dataset.name,
         "content_sha256": content,
         "splits": {name: _describe(split, forms[name]) for name, split in splits.items()},
-        "twins_in_train": {
-            name: {
-                "groups": len(forms[name]["inputs"]),
-                "inputs": int(np.isin(forms[name]["inputs"], forms["train"]["inputs"]).sum()),
-                "labels": int(np.isin(forms[name]["labels"], forms["train"]["labels"]).sum()),
-            }
-            for name in held_out
-        },
-        "clean": not any(np.isin(forms[name]["inputs"], forms["train"]["inputs"]).any() for name in held_out),
+        "twins_in_train": twins,
+        "clean": not any(found["inputs"] for found in twins.values()),
     }
+
+
+def _twins(held_out: dict[str, np.ndarray], train: dict[str, np.ndarray]) -> dict[str, int]:
+    """Of how many held-out groups the input, and the label, stands in train up to symmetry."""
+    found = {kind: int(np.isin(held_out[kind], train[kind]).sum()) for kind in ("inputs", "labels")}
+    return {"groups": len(held_out["inputs"]), **found}
 
 
 def _canonical_forms(dataset: Any, split: Split, name: str) -> dict[str, np.ndarray]:
@@ -59,30 +59,22 @@ def _canonical_forms(dataset: Any, split: Split, name: str) -> dict[str, np.ndar
     with progress(f"canonical forms of {name}", len(rows)) as advance:
         for start in range(0, len(rows), CHUNK):
             inputs, labels, _ = split.take(rows[start : start + CHUNK])
-            parts["inputs"].append(_items(puzzle.canonical(dataset, inputs)))
-            parts["labels"].append(_items(puzzle.canonical(dataset, labels)))
+            parts["inputs"].append(as_items(puzzle.canonical(dataset, inputs)))
+            parts["labels"].append(as_items(puzzle.canonical(dataset, labels)))
             advance(len(inputs))
     return {kind: np.concatenate(items) for kind, items in parts.items()}
 
 
-def _items(boards: np.ndarray) -> np.ndarray:
-    """Rows [n, seq_len] as n opaque items that can be compared and sorted."""
-    boards = np.ascontiguousarray(boards)
-    return boards.view(np.dtype((np.void, boards.dtype.itemsize * boards.shape[1]))).ravel()
-
-
 def _describe(split: Split, forms: dict[str, np.ndarray]) -> dict[str, Any]:
-    tokens = {}
-    for name in ("inputs", "labels"):
-        values = np.zeros(split.metadata.vocab_size, bool)
-        for start in range(0, len(split), CHUNK * 10):
-            chunk = split.take(np.arange(start, min(start + CHUNK * 10, len(split))))[("inputs", "labels").index(name)]
-            values[np.unique(chunk[chunk >= 0])] = True
-        tokens[name] = np.flatnonzero(values).tolist()
+    used = {name: np.zeros(split.metadata.vocab_size, bool) for name in ("inputs", "labels")}
+    for start in range(0, len(split), CHUNK * 10):
+        inputs, labels, _ = split.take(np.arange(start, min(start + CHUNK * 10, len(split))))
+        for name, tokens in (("inputs", inputs), ("labels", labels)):
+            used[name][np.unique(tokens[tokens >= 0])] = True
     return {
         "examples": len(split),
         "puzzles": split.metadata.total_puzzles,
         "groups": split.metadata.total_groups,
-        "tokens": tokens,
+        "tokens": {name: np.flatnonzero(tokens).tolist() for name, tokens in used.items()},
         "twins_within": int(len(forms["inputs"]) - len(np.unique(forms["inputs"]))),
     }

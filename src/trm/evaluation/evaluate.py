@@ -61,7 +61,8 @@ def evaluate(folder: Path, data: Path, out: Path, config: Evaluation, device: to
 
 def score(dataset: Dataset, table: dict[str, np.ndarray]) -> dict[str, Any]:
     """All figures of a table of predictions, each a share with count and interval."""
-    exact, q_halt = table["exact"], table["q_halt"]
+    exact = table["exact"]
+    halting = (table["q_halt"] >= 0) == exact  # whether q_halt says rightly if the answer is right
     right = (table["predictions"] == table["labels"]) & table["asked"]
     blanks = table["asked"] & _puzzle(dataset).blanks(dataset, table["inputs"])
     figures = {
@@ -69,12 +70,12 @@ def score(dataset: Dataset, table: dict[str, np.ndarray]) -> dict[str, Any]:
         "valid": share(table["valid"]),
         "token_accuracy": share_of_parts(right.sum(1), table["asked"].sum(1)),
         "blank_accuracy": share_of_parts((right & blanks).sum(1), blanks.sum(1)),
-        "q_halt_accuracy": share((q_halt[:, -1] >= 0) == exact[:, -1]),
+        "q_halt_accuracy": share(halting[:, -1]),
     }
     steps = exact.shape[1]
     by_step = {
         "exact_accuracy": [share(exact[:, step]).as_dict() for step in range(steps)],
-        "q_halt_accuracy": [share((q_halt[:, step] >= 0) == exact[:, step]).as_dict() for step in range(steps)],
+        "q_halt_accuracy": [share(halting[:, step]).as_dict() for step in range(steps)],
     }
     return {"figures": {name: figure.as_dict() for name, figure in figures.items()}, "by_step": by_step}
 

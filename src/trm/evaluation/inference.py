@@ -45,7 +45,7 @@ def to_batch(split: Split, rows: np.ndarray, device: torch.device) -> Batch:
 def answer(model: TRM, batch: Batch) -> Answers:
     """The model's answers to a batch."""
     asked = batch.labels != IGNORE
-    puzzle_rows = None if model.puzzle_emb is None else model.puzzle_emb.rows(batch.puzzle_identifiers)
+    puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers)
     state = model.initial_state(len(batch.inputs))
     q_halt, exact = [], []
     for _ in range(model.config.halt_max_steps):

@@ -60,6 +60,10 @@ class TRM(nn.Module):
         """(y, z) for fresh puzzles, [B, L, D] each, without taking memory for it."""
         return tuple(v.expand(batch_size, self.length, -1) for v in (self.H_init, self.L_init))
 
+    def puzzle_rows(self, puzzle_identifiers: Tensor) -> Tensor | None:
+        """Puzzle embeddings [B, puzzle_emb_ndim] of identifiers [B]; None where the model has none."""
+        return None if self.puzzle_emb is None else self.puzzle_emb.rows(puzzle_identifiers)
+
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None) -> Tensor:
         """Tokens [B, seq_len] and puzzle embeddings [B, puzzle_emb_ndim] -> x [B, L, D]."""
         width = self.config.hidden_size

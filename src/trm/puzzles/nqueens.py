@@ -21,7 +21,7 @@ from trm import config, draws
 from trm.files import BadInput
 from trm.puzzles import Examples, Source
 from trm.puzzles.drawing import Drawing, Rect, Shape, Text, grid_lines
-from trm.puzzles.symmetry import Symmetries, dihedral, smallest_image
+from trm.puzzles.symmetry import Symmetries, as_items, dihedral, smallest_image
 
 EMPTY, QUEEN, UNKNOWN = 1, 2, 3
 SOURCES: dict[str, Source] = {}
@@ -88,8 +88,8 @@ def examples(dataset: Dataset, raw: Path) -> dict[str, Examples]:
     train = _masked(dataset, queens, np.flatnonzero(~in_test), dataset.masks_per_solution)
     test = _masked(dataset, queens, np.flatnonzero(in_test), 1)
     if dataset.split == "orbit":  # boards of different solutions that show few queens may still be the same
-        test = test.take(np.sort(np.unique(_rows(test.inputs), return_index=True)[1]))
-        forms = [_rows(canonical(dataset, table.inputs)) for table in (train, test)]
+        test = test.take(np.sort(np.unique(as_items(test.inputs), return_index=True)[1]))
+        forms = [as_items(canonical(dataset, table.inputs)) for table in (train, test)]
         train = train.take(~np.isin(*forms))
     splits = {"train": train, "test": test}
     for name, table in splits.items():
@@ -160,7 +160,7 @@ def _test_solutions(dataset: Dataset, queens: np.ndarray) -> np.ndarray:
     """Bool [n]: the solutions whose boards are the test split."""
     unit = np.arange(len(queens))
     if dataset.split == "orbit":
-        forms = _rows(canonical(dataset, _boards(queens)))
+        forms = as_items(canonical(dataset, _boards(queens)))
         unit = np.unique(forms, return_inverse=True)[1]  # the number of the solution's orbit
     units = unit.max() + 1
     count = min(max(round(dataset.test_share * units), 1), units - 1)
@@ -192,11 +192,6 @@ def _boards(queens: np.ndarray, rest: int = EMPTY) -> np.ndarray:
     size = queens.shape[1]
     here = queens[:, :, None] == 1 << np.arange(size)
     return np.where(here, np.uint8(QUEEN), np.uint8(rest)).reshape(-1, size**2)
-
-
-def _rows(boards: np.ndarray) -> np.ndarray:
-    """Boards as strings of bytes [n], which compare whole: no token is 0, where a string would end."""
-    return np.ascontiguousarray(boards, np.uint8).view(f"S{boards.shape[1]}")[:, 0]
 
 
 @lru_cache

@@ -34,11 +34,6 @@ class Symmetries:
         return Symmetries(np.argsort(self.cells, axis=1), np.argsort(self.tokens, axis=1))
 
 
-def identity(n: int, cells: int, vocab_size: int) -> Symmetries:
-    """n times the identity."""
-    return Symmetries(np.tile(np.arange(cells), (n, 1)), np.tile(np.arange(vocab_size, dtype=np.uint8), (n, 1)))
-
-
 def dihedral(side: int, vocab_size: int) -> Symmetries:
     """The 8 symmetries of a square board, in the published order.
 
@@ -71,3 +66,9 @@ def smallest_image(group: Symmetries, boards: np.ndarray) -> np.ndarray:
         smaller = image[rows, first] < best[rows, first]
         best = np.where(smaller[:, None], image, best)
     return best
+
+
+def as_items(boards: np.ndarray) -> np.ndarray:
+    """Boards [n, L] as n opaque items, which compare and sort as wholes: [n]."""
+    boards = np.ascontiguousarray(boards)
+    return boards.view(np.dtype((np.void, boards.dtype.itemsize * boards.shape[1]))).ravel()

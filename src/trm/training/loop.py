@@ -277,8 +277,8 @@ def train(
         raise BadInput(f"--checkpoints {root}: inside --out, which is emptied before a retry; expected another folder")
     content = content_hash(data)
     training = experiment.training.model_dump()
-    print_of_run = checkpoints.run_fingerprint(content, experiment.model.model_dump(), training, seed)
-    folder = root / print_of_run
+    fingerprint = checkpoints.run_fingerprint(content, experiment.model.model_dump(), training, seed)
+    folder = root / fingerprint
     world = join(pick_device(device))
     try:
         run = Run(experiment, seed, data, folder, world, stopper)  # checks everything, writes nothing
@@ -300,7 +300,7 @@ def train(
                         "content_sha256": content,
                         "published_files": published_files(data),
                     },
-                    "fingerprint": print_of_run,
+                    "fingerprint": fingerprint,
                     "seed": seed,
                     "device": run.device_name(),
                     "ranks": world.size,

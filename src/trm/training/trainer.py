@@ -56,9 +56,7 @@ class Trainer:
         """
         model, config, world = self.model, self.config, self.world
         carry = act.refill(model, self.carry or act.start(model, batch), batch)
-        puzzle_rows = None
-        if model.puzzle_emb is not None:
-            puzzle_rows = model.puzzle_emb.rows(carry.batch.puzzle_identifiers)
+        puzzle_rows = model.puzzle_rows(carry.batch.puzzle_identifiers)
 
         state, logits, q = model(carry.state, carry.batch.inputs, puzzle_rows)
         self.carry = act.advance(model.config, carry, state, q.detach(), *exploration)
