@@ -81,8 +81,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a value; without indent on one line, without an end of line, as the published builders do."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + ("\n" if indent else ""))
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

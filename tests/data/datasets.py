@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from trm.data.layout import Split, SplitWriter, read_split
+from trm.data.layout import read_split, write_split
+from trm.data.split import Metadata, Split
 
 # examples in each puzzle of each group
 structures = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=6)
@@ -13,12 +14,32 @@ structures = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_s
 
 def write_structure(folder: Path, structure: list[list[int]], vocab_size: int = 11, seq_len: int = 4) -> Split:
     """A split of this structure. An example's input holds its own number in base 10, as tokens 1..10."""
-    sizes = np.array([size for group in structure for size in group])
-    group = np.repeat([g for g, sizes in enumerate(structure) for _ in sizes], sizes)
-    variant = np.repeat([v for sizes in structure for v in range(len(sizes))], sizes)
-    number = np.arange(sizes.sum())[:, None]
+    number = np.arange(sum(sum(group) for group in structure))[:, None]
     inputs = number // 10 ** np.arange(seq_len) % 10 + 1
-    writer = SplitWriter(folder, vocab_size, seq_len)
-    writer.append(inputs, inputs[:, ::-1], group, variant)
-    writer.close()
+    return write_boards(folder, structure, inputs, inputs[:, ::-1], vocab_size)
+
+
+def write_boards(
+    folder: Path, structure: list[list[int]], inputs: np.ndarray, labels: np.ndarray, vocab_size: int
+) -> Split:
+    """A stored split of this structure with these boards."""
+    sizes = [size for group in structure for size in group]
+    metadata = Metadata(
+        vocab_size=vocab_size,
+        seq_len=inputs.shape[1],
+        num_puzzle_identifiers=1,
+        total_groups=len(structure),
+        mean_puzzle_examples=len(inputs) / len(sizes),
+        total_puzzles=len(sizes),
+    )
+    split = Split(
+        folder,
+        metadata,
+        inputs,
+        labels,
+        puzzle_identifiers=np.zeros(len(sizes), int),
+        puzzle_indices=np.cumsum([0, *sizes]),
+        group_indices=np.cumsum([0, *map(len, structure)]),
+    )
+    write_split(split, folder, online=None)
     return read_split(folder)

@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.data.datasets import write_boards
+from trm.cli import main
 from trm.config import check
 from trm.data.audit import audit
 from trm.data.build import build
-from trm.data.layout import SplitWriter, content_hash, read_split
+from trm.data.layout import content_hash, read_split
 from trm.files import BadInput, read_json
 from trm.puzzles import sudoku
 
@@ -22,9 +24,7 @@ def data(tiny_data, tmp_path):
 def rewrite(folder, split, inputs, labels):
     """Put these boards, each a group of its own, into a split; the provenance says so."""
     shutil.rmtree(folder / split)
-    writer = SplitWriter(folder / split, sudoku.vocab_size(section()), inputs.shape[1])
-    writer.append(inputs, labels, np.arange(len(inputs)), np.zeros(len(inputs), int))
-    writer.close()
+    write_boards(folder / split, [[1]] * len(inputs), inputs, labels, sudoku.vocab_size(section()))
     facts = read_json(folder / "provenance.json")
     (folder / "provenance.json").write_text(json.dumps({**facts, "content_sha256": content_hash(folder)}))
 
@@ -47,8 +47,11 @@ def test_a_dataset_of_ours_is_clean(data):
         "examples": 180,
         "puzzles": 180,
         "groups": 60,
+        "base_examples": 60,
         "tokens": {"inputs": [1, 2, 3, 4, 5], "labels": [2, 3, 4, 5]},
         "twins_within": 0,
+        "contradictions": 0,
+        "several_answers": 0,
     }
 
 
@@ -89,18 +92,49 @@ def test_twins_within_a_split_are_counted(data):
     assert result["clean"] is True
 
 
+def test_labels_count_as_leaks_where_the_puzzle_says_so(tmp_path):
+    """The published split of n queens keeps a rotation of practically every test solution in train."""
+    section = {"puzzle": "nqueens", "size": 8, "split": "published"}
+    build(check({"name": "a", "dataset": section}, "here").dataset, tmp_path / "leaking")
+    result = audit(tmp_path / "leaking")
+    assert result["twins_in_train"]["test"]["labels"] == result["twins_in_train"]["test"]["groups"] > 0
+    assert (result["clean"], result["claims_clean"]) == (False, False)
+    build(check({"name": "a", "dataset": {**section, "split": "orbit"}}, "here").dataset, tmp_path / "clean")
+    result = audit(tmp_path / "clean")
+    assert result["twins_in_train"]["test"]["labels"] == 0
+    assert (result["clean"], result["claims_clean"]) == (True, True)
+
+
+def test_one_input_with_two_labels_is_told(data):
+    inputs, labels = boards(data, "test")
+    rewrite(data, "test", np.concatenate([inputs, inputs[:3]]), np.concatenate([labels, labels[3:6]]))
+    result = audit(data)["splits"]["test"]
+    assert result["contradictions"] == 6
+    assert result["twins_within"] == 3
+
+
+def test_a_dataset_that_claims_to_be_clean_and_is_not_ends_with_a_failure(data, capsys, monkeypatch):
+    rewrite(data, "train", *boards(data, "test"))
+    out = data / "audit.json"
+    monkeypatch.setattr("sys.argv", ["trm", "audit", str(data), "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "test problems stand in train" in capsys.readouterr().err
+    assert read_json(out)["clean"] is False
+
+
 @pytest.mark.parametrize("name", ["train/all__inputs.npy", "test/dataset.json", "identifiers.json"])
 def test_files_other_than_those_built_are_refused(data, name):
     content = (data / name).read_bytes()
     (data / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(BadInput, match=r"content .* expected .* as it was built"):
+    with pytest.raises(BadInput, match=r"content .* expected .* it was built"):
         audit(data)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda facts: facts.pop("content_sha256"), "content_sha256"),
         (lambda facts: facts.pop("dataset"), "dataset"),
         (lambda facts: facts["dataset"].pop("puzzle"), "puzzle"),
         (lambda facts: facts["dataset"].update(puzzle="chess960"), "'chess960' is unknown"),

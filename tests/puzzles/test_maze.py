@@ -250,6 +250,57 @@ def test_tokens_that_mean_nothing_are_invalid_not_an_error(garbage):
         assert not maze.is_valid(dataset(size=4), OPEN, spoiled)[0]
 
 
+@pytest.mark.parametrize(
+    ("prediction", "figures"),
+    [
+        ("Sooo ...o ...o ...G", "connected free_cells_only shortest"),
+        ("Sooo oo.o .ooo ...G", "connected free_cells_only"),  # cells too many
+        ("Soo. .... .... ..oG", "free_cells_only"),  # a gap
+        ("Sooo ...o ...o ...#", "connected shortest"),  # G lost
+        ("Sooo .#.o ...o ...G", "connected shortest"),  # a wall put in beside the path
+        ("Sooo .#oo ...o ...G", "connected"),  # and a cell too many
+        ("#... .... .... ...G", ""),
+    ],
+)
+def test_the_parts_of_a_valid_answer_are_judged_one_by_one(prediction, figures):
+    metrics = maze.metrics(dataset(size=4), OPEN, board(prediction), OPEN)
+    assert list(metrics) == ["connected", "free_cells_only", "shortest"]
+    assert [name for name, figure in metrics.items() if figure[0]] == figures.split()
+
+
+def test_a_path_through_walls_connects_but_breaks_them():
+    walled = board("S#.. ##.. .... ...G")
+    metrics = maze.metrics(dataset(size=4), walled, board("Sooo ##.o ...o ...G"), walled)
+    assert {name: bool(figure[0]) for name, figure in metrics.items()} == {
+        "connected": True,
+        "free_cells_only": False,
+        "shortest": False,  # there is no way at all
+    }
+
+
+def count_shortest(inputs: np.ndarray, size: int) -> int:
+    """Shortest paths in plain Python: each cell has as many as all its neighbours one step nearer to S."""
+    cells = {divmod(i, size): int(token) for i, token in enumerate(inputs)}
+    goal = next(cell for cell, token in cells.items() if token == maze.GOAL)
+    layer = {next(cell for cell, token in cells.items() if token == maze.START): 1}
+    seen = set()
+    while layer and goal not in layer:
+        seen |= set(layer)
+        following = {}
+        for (row, column), ways in layer.items():
+            for beside in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
+                if cells.get(beside, maze.WALL) != maze.WALL and beside not in seen:
+                    following[beside] = following.get(beside, 0) + ways
+        layer = following
+    return layer.get(goal, 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(random_boards())
+def test_a_maze_has_several_answers_exactly_when_several_paths_are_shortest(cells):
+    assert maze.several_answers(dataset(size=6), cells[None]).tolist() == [count_shortest(cells, 6) > 1]
+
+
 def test_the_blanks_are_the_free_cells(generated):
     table = generated["test"]
     assert (maze.blanks(dataset(), table.inputs) == (table.inputs == maze.FREE)).all()

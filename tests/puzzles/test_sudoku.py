@@ -75,6 +75,8 @@ def boards(size):
         ({"blanks": (30, 40)}, "test_size is null"),
         ({"blanks": (30, 40), "test_size": 1, "subsample_size": None}, "subsample_size is null"),
         ({"subsample_size": 0}, "greater than or equal to 1"),
+        ({"min_difficulty": -1}, "greater than or equal to 0"),
+        ({"blanks": (30, 40), "test_size": 1, "min_difficulty": 3}, "only published boards are rated"),
     ],
 )
 def test_impossible_keys_are_explained(keys, message):
@@ -186,6 +188,26 @@ def test_another_solution_is_valid_and_a_changed_given_is_not(boards, size):
     other = np.roll(labels, 1, axis=0)
     assert sudoku.is_valid(dataset, np.ones_like(labels), other).all()
     assert not sudoku.is_valid(dataset, labels, other).any()
+
+
+def test_the_rules_can_be_judged_apart_from_the_givens(boards, size):
+    dataset, table = generated(size), boards["train"]
+    other = np.roll(table.labels, 1, axis=0)
+    other[::2, 0] = 0
+    metrics = sudoku.metrics(dataset, table.inputs, other, table.labels)
+    assert list(metrics) == ["valid_givens_ignored"]
+    assert metrics["valid_givens_ignored"].tolist() == [False, True] * 20
+
+
+def test_a_board_has_several_answers_once_enough_givens_are_gone(boards, size):
+    dataset, table = generated(size), boards["train"]
+    assert not sudoku.several_answers(dataset, table.inputs).any()
+    fewer = table.inputs.copy()
+    fewer[::2, : 3 * size] = 1  # three empty rows
+    assert sudoku.several_answers(dataset, fewer)[::2].all()
+    contradictory = table.labels.copy()
+    contradictory[:, 0] = contradictory[:, 1]
+    assert not sudoku.several_answers(dataset, contradictory).any()
 
 
 # Symmetries
@@ -329,6 +351,61 @@ def test_the_file_is_read_in_blocks(tmp_path, monkeypatch):
         for split in ("train", "test"):
             assert (blocks[split].inputs == whole[split].inputs).all()
             assert (blocks[split].labels == whole[split].labels).all()
+
+
+def rated_rows(ratings):
+    rows = shuffled_rows(len(ratings)).splitlines()[1:]
+    return HEADER + "".join(f"{row.removesuffix(',1')},{rating}\n" for row, rating in zip(rows, ratings, strict=True))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block", [1, 1000, 8 << 20])
+def test_only_boards_that_are_hard_enough_take_part(tmp_path, monkeypatch, block, line_end):
+    monkeypatch.setattr(sudoku, "_BLOCK", block)
+    ratings = [0, 3, 12, 2, 3, 999999999, 10, 0]
+    text = rated_rows(ratings).replace("\n", line_end)
+    write(tmp_path, train=text, test=text)
+
+    def read(**keys):
+        return sudoku.examples(sudoku.Dataset(puzzle="sudoku", **keys), tmp_path)
+
+    everything = read()["train"].inputs
+    for least in (0, 1, 3, 10, 11, 999999999):
+        hard = np.flatnonzero(np.array(ratings) >= least)
+        for table in read(min_difficulty=least).values():
+            assert (table.inputs == everything[hard]).all()
+            assert table.group.tolist() == list(range(len(hard)))
+    some = read(min_difficulty=3, subsample_size=2, test_size=3)
+    assert [len(table) for table in some.values()] == [2, 3]
+    for table in some.values():
+        assert all((row == everything[[1, 2, 4, 5, 6]]).all(axis=1).any() for row in table.inputs)
+    with pytest.raises(BadInput, match=r"train\.csv: no row has the rating 1000000000 or more"):
+        read(min_difficulty=10**9)
+
+
+@pytest.mark.parametrize(
+    ("rating", "message"),
+    [
+        ("", "line 3: rating is 0 bytes long, expected 1 to 9 digits"),
+        ("1234567890", "line 3: rating is 10 bytes long"),
+        ("-3", "line 3: rating has '-', expected a whole number"),
+        ("2.5", "line 3: rating has '.'"),
+        ("3 ", "line 3: rating has ' '"),
+        ("nan", "line 3: rating has 'n'"),
+    ],
+)
+def test_ratings_are_read_only_where_they_matter(tmp_path, rating, message):
+    text = rated_rows([5, rating, 5])
+    write(tmp_path, train=text, test=text)
+    assert len(sudoku.examples(published, tmp_path)["train"]) == 3
+    with pytest.raises(BadInput) as raised:
+        sudoku.examples(sudoku.Dataset(puzzle="sudoku", min_difficulty=1), tmp_path)
+    assert message in str(raised.value)
+    unrated = "\n".join(line.rpartition(",")[0] for line in text.splitlines())
+    write(tmp_path, train=unrated, test=unrated)
+    assert len(sudoku.examples(published, tmp_path)["test"]) == 3
+    with pytest.raises(BadInput, match=r"line 1: the columns are .*, expected one named 'rating'"):
+        sudoku.examples(sudoku.Dataset(puzzle="sudoku", min_difficulty=1), tmp_path)
 
 
 def swapped(answer, i, j):

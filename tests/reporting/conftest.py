@@ -74,7 +74,7 @@ def results(tmp_path_factory) -> Results:
     experiment, data = check(EXPERIMENT, "test"), root / "data"
     build(experiment.dataset, data)
     write_json(data / "audit.json", audit(data))
-    preview(data, data / "preview.png", n=5)
+    preview(data, data / "preview.png")
     runs = [root / "runs" / f"seed-{seed}" for seed in (0, 1)]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for seed, run in enumerate(runs):

@@ -129,12 +129,20 @@ def test_a_missing_figure_is_told_by_its_name(results, tmp_path):
 
 
 def test_audits_in_plain_words():
-    split = {"examples": 10, "puzzles": 10, "groups": 10, "twins_within": 0}
-    clean = {"splits": {"test": split}, "twins_in_train": {"test": {"groups": 10, "inputs": 0, "labels": 0}}}
+    split = {"base_examples": 10, "twins_within": 0, "contradictions": 0, "several_answers": None}
+    clean = {
+        "leaks": ["inputs"],
+        "splits": {"test": split},
+        "twins_in_train": {"test": {"groups": 10, "inputs": 0, "labels": 0}},
+    }
     assert audit_sentences(clean) == ["Clean: none of 10 test groups has a symmetric twin in train."]
-    twins = {"splits": {"test": split | {"twins_within": 2}}}
+    found = split | {"twins_within": 2, "contradictions": 3, "several_answers": 4}
+    twins = {"leaks": ["inputs"], "splits": {"test": found}}
     twins["twins_in_train"] = {"test": {"groups": 1000, "inputs": 3, "labels": 1000}}
-    leak, answers, within = audit_sentences(twins)
+    leak, answers, within, contradictions, several = audit_sentences(twins)
     assert leak == "3 of 1,000 test groups have a symmetric twin in train."
     assert "may share a solution up to symmetry" in answers
-    assert within == "2 of 10 test groups repeat another one."
+    assert "this split leaks" in audit_sentences(twins | {"leaks": ["inputs", "labels"]})[1]
+    assert within == "2 of 10 test examples repeat another one."
+    assert contradictions == "3 of 10 test examples have the input of another one, but not its label."
+    assert several == "4 of 10 test examples have more than one valid answer."

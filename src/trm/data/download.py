@@ -20,11 +20,12 @@ BUSY = (408, 429)  # request timeout, too many requests
 
 def download(puzzle: str, names: list[str], out: Path) -> list[Path]:
     """Fetch raw files of a puzzle (all of them where `names` is empty) into the folder `out`."""
-    sources = puzzles.module(puzzle).SOURCES
-    unknown = sorted(set(names) - set(sources))
-    if unknown or not sources:
-        known = ", ".join(sources) or "none: its boards are generated"
-        raise BadInput(f"{puzzle}: no raw file {', '.join(unknown) or 'to download'}, expected one of {known}")
+    module = puzzles.module(puzzle)
+    sources = module.SOURCES
+    if not sources:
+        raise BadInput(f"{puzzle}: no file to download; {getattr(module, 'RAW_HINT', 'its boards are generated')}")
+    if unknown := sorted(set(names) - set(sources)):
+        raise BadInput(f"{puzzle}: no raw file {', '.join(unknown)}, expected one of {', '.join(sources)}")
     return [fetch(sources[name], out / name) for name in names or sources]
 
 

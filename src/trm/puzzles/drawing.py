@@ -18,6 +18,17 @@ PALETTE = {
     "missed": "#cc79a7",
     "start": "#009e73",
     "goal": "#e69f00",
+    # ARC's ten colours, as its players know them
+    "arc0": "#000000",
+    "arc1": "#0074d9",
+    "arc2": "#ff4136",
+    "arc3": "#2ecc40",
+    "arc4": "#ffdc00",
+    "arc5": "#aaaaaa",
+    "arc6": "#f012be",
+    "arc7": "#ff851b",
+    "arc8": "#7fdbff",
+    "arc9": "#870c25",
 }
 
 

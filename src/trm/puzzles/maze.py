@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from trm import config, draws
 from trm.files import BadInput, read_text
-from trm.puzzles import Examples, Source
+from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Disk, Drawing, Rect, Shape, Text, grid_lines
 from trm.puzzles.symmetry import Symmetries, dihedral, smallest_image
 
@@ -38,6 +38,7 @@ SOURCES = {
     "train.csv": Source(f"{_URL}/train.csv", _TRAIN_SHA256),
     "test.csv": Source(f"{_URL}/test.csv", _TEST_SHA256),
 }
+LEAKS = ("inputs",)
 
 
 class Dataset(config.Dataset):
@@ -59,6 +60,10 @@ class Dataset(config.Dataset):
     def least_path(self) -> int:
         """`min_path`; by default a cell more than a board without walls can ask for, so there is a detour."""
         return self.min_path or 2 * self.size
+
+    @property
+    def claims_clean(self) -> bool:
+        return self.walls is not None
 
     @model_validator(mode="after")
     def _fits(self) -> "Dataset":
@@ -104,6 +109,11 @@ def variants(dataset: Dataset, group: np.ndarray, variant: np.ndarray) -> Symmet
     return dihedral(dataset.size, VOCAB_SIZE)[variant]
 
 
+def augment(dataset: Dataset, origin: Origin, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    symmetries = variants(dataset, origin.group, origin.variant)
+    return symmetries.apply(inputs), symmetries.apply(labels)
+
+
 def canonical(dataset: Dataset, boards: np.ndarray) -> np.ndarray:
     return smallest_image(dihedral(dataset.size, VOCAB_SIZE), boards)
 
@@ -115,12 +125,35 @@ def blanks(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
 
 def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Whether only free cells became path, and the path is a shortest one from S to G."""
+    judged = _judge(dataset, inputs, predictions)
+    return judged["free_cells_only"] & judged["shortest"]
+
+
+def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """What a valid answer needs, part by part.
+
+    connected: the predicted path cells lead from S to G, wherever they stand, walls included.
+    free_cells_only: free cells became path or stayed free, and all others stayed what they were.
+    shortest: the predicted path cells are as many as the shortest path of the maze has, and all of them a path.
+    """
+    return _judge(dataset, inputs, predictions)
+
+
+def _judge(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
     free, path = inputs == FREE, predictions == PATH
     kept = np.where(free, path | (predictions == FREE), predictions == inputs).all(axis=1)
-    # with all but the predicted path walled up, G must be as near as before, and every cell must be needed
-    length = _solve(inputs, dataset.size)[1]
-    along_path = _solve(np.where(free & ~path, WALL, inputs), dataset.size)[1]
-    return kept & (length > 0) & (along_path == length) & (path.sum(axis=1) == length - 2)
+    along_path = np.full_like(inputs, WALL)  # the maze of the predicted path cells alone
+    along_path[path] = FREE
+    ends = (inputs == START) | (inputs == GOAL)
+    along_path[ends] = inputs[ends]
+    length, predicted = _solve(inputs, dataset.size)[1], _solve(along_path, dataset.size)[1]
+    needed = (predicted == length) & (path.sum(axis=1) == length - 2)
+    return {"connected": predicted > 0, "free_cells_only": kept, "shortest": (length > 0) & needed}
+
+
+def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
+    """Whether more than one path is a shortest one."""
+    return _solve(inputs, dataset.size)[2]
 
 
 def shortest_paths(size: int, inputs: np.ndarray) -> np.ndarray:
@@ -260,9 +293,12 @@ def _below(state: np.ndarray, n: int) -> int:
 
 
 @njit(cache=True)
-def _solve(boards: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of mazes [n, size * size] and the cells on each path, S and G included; 0 without a path."""
-    labels, lengths = np.zeros_like(boards), np.zeros(len(boards), np.int64)
+def _solve(boards: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels of mazes [n, size * size], the cells on each path, S and G included, and whether others are as short.
+
+    All are 0 where there is no path.
+    """
+    labels, lengths, several = np.zeros_like(boards), np.zeros(len(boards), np.int64), np.zeros(len(boards), np.bool_)
     scratch = np.empty((3, size * size), np.int64)
     for i in range(len(boards)):
         starts, goals = np.flatnonzero(boards[i] == START), np.flatnonzero(boards[i] == GOAL)
@@ -270,16 +306,33 @@ def _solve(boards: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
             lengths[i] = _search(boards[i], size, starts[0], goals[0], scratch)
         if lengths[i]:
             labels[i] = boards[i]
-            cell = scratch[0, goals[0]]
+            cell = goals[0]
             while cell != starts[0]:
-                labels[i, cell] = PATH
+                # of several shortest paths, some part from this one where a cell of it has more than one way back
+                several[i] |= _ways_back(cell, size, scratch[1]) > 1
                 cell = scratch[0, cell]
-    return labels, lengths
+                labels[i, cell] = PATH
+            labels[i, cell] = START
+    return labels, lengths, several
+
+
+@njit(cache=True)
+def _ways_back(cell: int, size: int, length: np.ndarray) -> int:
+    """Neighbours of a cell that are a step nearer to S; `length` as the search leaves it."""
+    row, column = divmod(cell, size)
+    ways = 0
+    for down, right in ((1, 0), (0, -1), (0, 1), (-1, 0)):
+        inside = 0 <= row + down < size and 0 <= column + right < size
+        ways += inside and length[cell + down * size + right] == length[cell] - 1
+    return ways
 
 
 @njit(cache=True)
 def _search(board: np.ndarray, size: int, start: int, goal: int, scratch: np.ndarray) -> int:
-    """Breadth-first search: the cells on the path, or 0. scratch[0] then leads back from goal to start."""
+    """Breadth-first search: the cells on the path, or 0. scratch[0] then leads back from goal to start.
+
+    scratch[1] has the cells on the way to each cell that was met: to all that are nearer than the goal.
+    """
     parent, length, queue = scratch[0], scratch[1], scratch[2]
     length[:] = 0
     length[start], queue[0] = 1, start

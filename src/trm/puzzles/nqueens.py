@@ -6,7 +6,8 @@ unknown cell (token 3) wherever it shows no queen: marking only the hidden queen
 A `many` board may have more completions, the label being one; its cells without a shown queen are all empty.
 
 Every solution takes part, with several masks (choices of hidden queens), each a group of its own; the test
-split has one mask a solution. The symmetries are the 8 rotations and reflections of the square.
+split has one mask a solution. Groups of one solution would end up on both sides of a validation split, so there
+is none. The symmetries are the 8 rotations and reflections of the square.
 """
 
 from functools import lru_cache
@@ -19,12 +20,13 @@ from pydantic import Field, model_validator
 
 from trm import config, draws
 from trm.files import BadInput
-from trm.puzzles import Examples, Source
+from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Drawing, Rect, Shape, Text, grid_lines
 from trm.puzzles.symmetry import Symmetries, as_items, dihedral, smallest_image
 
 EMPTY, QUEEN, UNKNOWN = 1, 2, 3
 SOURCES: dict[str, Source] = {}
+LEAKS = ("inputs", "labels")  # a test board's solution seen in train gives the board away
 TRIES = 10  # masks drawn for one with a unique completion
 
 _SPLIT, _SHARE, _MASK = 1, 2, 3  # purposes of draws, part of their keys
@@ -60,12 +62,21 @@ class Dataset(config.Dataset):
     def hidden_range(self) -> tuple[float, float]:
         return self.hidden or {"unique": (0.2, 0.7), "many": (0.2, 1.0)}[self.variant]
 
+    @property
+    def claims_clean(self) -> bool:
+        return self.split == "orbit"
+
     @model_validator(mode="after")
     def _fits(self) -> "Dataset":
         if self.split == "orbit" and self.size in (4, 6):
             raise ValueError(f"size {self.size} has but one solution up to symmetry: expected split published")
         if self.hidden and self.hidden[0] > self.hidden[1]:
             raise ValueError(f"hidden {list(self.hidden)}: expected the smaller share first")
+        if self.validation:
+            raise ValueError(
+                f"validation {self.validation}: expected 0, since each mask is a group of its own and others of "
+                "its solution would stay in train"
+            )
         return self
 
 
@@ -87,10 +98,11 @@ def examples(dataset: Dataset, raw: Path) -> dict[str, Examples]:
     in_test = _test_solutions(dataset, queens)
     train = _masked(dataset, queens, np.flatnonzero(~in_test), dataset.masks_per_solution)
     test = _masked(dataset, queens, np.flatnonzero(in_test), 1)
-    if dataset.split == "orbit":  # boards of different solutions that show few queens may still be the same
-        test = test.take(np.sort(np.unique(as_items(test.inputs), return_index=True)[1]))
-        forms = [as_items(canonical(dataset, table.inputs)) for table in (train, test)]
-        train = train.take(~np.isin(*forms))
+    if dataset.split == "orbit":  # different solutions may show the same queens, turned or mirrored
+        forms = as_items(canonical(dataset, test.inputs))
+        test = test.take(np.sort(np.unique(forms, return_index=True)[1]))
+        images = np.concatenate([test.inputs[:, cells] for cells in dihedral(dataset.size, 4).cells])
+        train = train.take(~np.isin(_packed(train.inputs), _packed(images)))
     splits = {"train": train, "test": test}
     for name, table in splits.items():
         if not len(table):
@@ -107,6 +119,11 @@ def variants(dataset: Dataset, group: np.ndarray, variant: np.ndarray) -> Symmet
     return dihedral(dataset.size, vocab_size(dataset))[variant]
 
 
+def augment(dataset: Dataset, origin: Origin, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    symmetries = variants(dataset, origin.group, origin.variant)
+    return symmetries.apply(inputs), symmetries.apply(labels)
+
+
 def canonical(dataset: Dataset, boards: np.ndarray) -> np.ndarray:
     return smallest_image(dihedral(dataset.size, 4), boards)
 
@@ -118,12 +135,29 @@ def blanks(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
 
 def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Whether the shown queens are kept and there are N queens in all, none of which attacks another."""
-    queens = predictions == QUEEN
-    known = queens | (predictions == EMPTY)
-    kept = queens | (inputs != QUEEN)
-    on_line = queens.astype(np.float32) @ _lines(dataset.size)  # [n, lines] queens; floats for a fast product
-    straight, diagonal = np.split(on_line, [2 * dataset.size], axis=1)
-    return (known & kept).all(axis=1) & (straight == 1).all(axis=1) & (diagonal <= 1).all(axis=1)
+    kept = (predictions == QUEEN) | (inputs != QUEEN)
+    return kept.all(axis=1) & _are_solutions(dataset.size, predictions)
+
+
+def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
+    """Whether the shown queens have more than one completion, of either kind of board."""
+    shown = (inputs == QUEEN).reshape(-1, dataset.size, dataset.size)
+    possible = (shown.sum(axis=2) <= 1).all(axis=1)
+    return possible & (_count_completions(shown @ (1 << np.arange(dataset.size)), 2) > 1)
+
+
+def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """valid_hints_ignored (the published figure): N queens, none attacking another, the shown ones there or not."""
+    return {"valid_hints_ignored": _are_solutions(dataset.size, predictions)}
+
+
+def _are_solutions(size: int, boards: np.ndarray) -> np.ndarray:
+    """Whether boards [n, cells] hold N queens, none of which attacks another, and empty cells: bool [n]."""
+    queens = boards == QUEEN
+    known = queens | (boards == EMPTY)
+    on_line = queens.astype(np.float32) @ _lines(size)  # [n, lines] queens; floats for a fast product
+    straight, diagonal = np.split(on_line, [2 * size], axis=1)
+    return known.all(axis=1) & (straight == 1).all(axis=1) & (diagonal <= 1).all(axis=1)
 
 
 def draw(dataset: Dataset, inputs: np.ndarray, prediction: np.ndarray | None, label: np.ndarray | None) -> Drawing:
@@ -187,11 +221,22 @@ def _masked(dataset: Dataset, queens: np.ndarray, chosen: np.ndarray, masks: int
     return Examples(_boards(shown[kept], UNKNOWN if unique else EMPTY), _boards(queens[solution[kept]]), kept)
 
 
+@njit(cache=True)
 def _boards(queens: np.ndarray, rest: int = EMPTY) -> np.ndarray:
     """Boards [n, size * size] from queens [n, size] (1 << column, 0 for none); other cells are `rest`."""
-    size = queens.shape[1]
-    here = queens[:, :, None] == 1 << np.arange(size)
-    return np.where(here, np.uint8(QUEEN), np.uint8(rest)).reshape(-1, size**2)
+    n, size = queens.shape
+    boards = np.full((n, size * size), rest, np.uint8)
+    for i in range(n):
+        for row in range(size):
+            for column in range(size):
+                if queens[i, row] >> column & 1:
+                    boards[i, row * size + column] = QUEEN
+    return boards
+
+
+def _packed(boards: np.ndarray) -> np.ndarray:
+    """Where the queens of boards [n, cells] stand, as n items that compare fast."""
+    return as_items(np.packbits(boards == QUEEN, axis=1))
 
 
 @lru_cache

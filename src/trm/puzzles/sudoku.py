@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from trm import config, draws
 from trm.config import Count
 from trm.files import BadInput
-from trm.puzzles import Examples, Source
+from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Drawing, Line, Rect, Shape, Text, answer_color, grid_lines
 from trm.puzzles.sudoku_search import BLANK, BOXES, count_solutions, dig, houses_of, smallest_images
 from trm.puzzles.symmetry import Symmetries
@@ -31,6 +31,7 @@ _SHA256 = {
     "test.csv": "a2fd52aea23d331d5b4ee723c856236e838a9fb9a70e66f4e0e0cf26c338c6a8",
 }
 SOURCES = {name: Source(f"{_FOLDER}/{name}", sha256) for name, sha256 in _SHA256.items()}
+LEAKS = ("inputs",)
 
 _SAMPLE, _BOARD, _VARIANT = 1, 2, 3  # purposes of draws, part of their keys
 
@@ -45,6 +46,13 @@ class Dataset(config.Dataset):
     blanks: tuple[int, int] | None = Field(
         None, description="generate boards with this many blanks, both ends included; null: the published CSV"
     )
+    min_difficulty: int | None = Field(
+        None, ge=0, description="published boards of both splits with this rating at least; null: all, rated or not"
+    )
+
+    @property
+    def claims_clean(self) -> bool:
+        return self.blanks is not None
 
     @model_validator(mode="after")
     def _complete(self) -> "Dataset":
@@ -52,6 +60,8 @@ class Dataset(config.Dataset):
             if self.size != 9:
                 raise ValueError(f"size {self.size} has no published boards: set blanks to generate them")
             return self
+        if self.min_difficulty is not None:
+            raise ValueError(f"min_difficulty {self.min_difficulty}: only published boards are rated, blanks is set")
         low, high = self.blanks
         most = self.size**2 - 1
         if not 1 <= low <= high <= most:
@@ -92,7 +102,8 @@ def examples(dataset: Dataset, raw: Path) -> dict[str, Examples]:
         count = min(rows, test_size or rows)
         return np.arange(count) * rows // count
 
-    return {"train": _read(raw / "train.csv", sample), "test": _read(raw / "test.csv", evenly)}
+    least = dataset.min_difficulty
+    return {"train": _read(raw / "train.csv", sample, least), "test": _read(raw / "test.csv", evenly, least)}
 
 
 def _table(inputs: np.ndarray, labels: np.ndarray) -> Examples:
@@ -109,12 +120,17 @@ _ANSWER[[*b"123456789"]] = range(2, 11)
 _SHOWN = np.array([repr(chr(byte)) for byte in range(256)])
 
 
-def _read(path: Path, choose: Callable[[int], np.ndarray]) -> Examples:
-    """The rows (ascending) that `choose` picks, given how many there are. Every row is checked."""
-    chosen = choose(_count_rows(path))
+def _read(path: Path, choose: Callable[[int], np.ndarray], min_difficulty: int | None) -> Examples:
+    """The rows (ascending) that `choose` picks, given how many are hard enough. Every row is checked."""
+    rows = np.arange(_count_rows(path))
+    if min_difficulty is not None:
+        rows = rows[np.concatenate([ratings for *_, ratings in _blocks(path, True)]) >= min_difficulty]
+        if not len(rows):
+            raise BadInput(f"{path}: no row has the rating {min_difficulty} or more that dataset.min_difficulty asks")
+    chosen = rows[choose(len(rows))]
     inputs, labels = np.empty((2, len(chosen), 81), np.uint8)
     first = 0  # row number of the block's first
-    for questions, answers in _blocks(path):
+    for questions, answers, _ in _blocks(path, False):
         here = slice(*np.searchsorted(chosen, [first, first + len(questions)]))
         inputs[here] = questions[chosen[here] - first]
         labels[here] = answers[chosen[here] - first]
@@ -137,11 +153,11 @@ def _count_rows(path: Path) -> int:
     return lines - 1
 
 
-def _blocks(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Questions and answers as tokens [n, 81], one block of lines after the other."""
+def _blocks(path: Path, rated: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Questions and answers as tokens [n, 81] and, if `rated`, ratings [n], one block of lines after the other."""
     with open(path, "rb") as file:
         header = _text(path, 1, file.readline(_LONGEST)).removeprefix("\ufeff").strip().split(",")
-        for name in ("question", "answer"):
+        for name in ("question", "answer", "rating")[: 2 + rated]:
             if name not in header:
                 names = ",".join(header)[:80]
                 raise BadInput(f"{path}: line 1: the columns are {names!r}, expected one named {name!r}")
@@ -151,8 +167,8 @@ def _blocks(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             if not block.endswith(b"\n"):
                 block += b"\n"
             _text(path, line, block)
-            questions, answers = _parse(path, line, block, header)
-            yield questions, answers
+            questions, answers, ratings = _parse(path, line, block, header, rated)
+            yield questions, answers, ratings
             line += len(questions)
 
 
@@ -164,7 +180,9 @@ def _text(path: Path, line: int, block: bytes) -> str:
         raise BadInput(f"{path}: line {line}: {block[error.start]:#x} is not UTF-8, expected text") from None
 
 
-def _parse(path: Path, line: int, block: bytes, header: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _parse(
+    path: Path, line: int, block: bytes, header: list[str], rated: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tokens of a block of lines that starts with number `line`. Quotes mean nothing: no field needs any."""
 
     def check(wrong: np.ndarray, message: str, *details: np.ndarray) -> None:
@@ -183,16 +201,31 @@ def _parse(path: Path, line: int, block: bytes, header: list[str]) -> tuple[np.n
     # field f of a row lies between its edges f and f + 1
     edges = np.column_stack([starts - 1, commas.reshape(len(ends), -1), ends])
 
-    def column(name: str, tokens: np.ndarray, expected: str) -> np.ndarray:
+    def field(name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Where the field starts, and its length."""
         before, after = edges[:, header.index(name)], edges[:, header.index(name) + 1]
-        length = after - before - 1
+        return before + 1, after - before - 1
+
+    def column(name: str, tokens: np.ndarray, expected: str) -> np.ndarray:
+        start, length = field(name)
         check(length != 81, f"{name} is {{}} bytes long, expected 81, one for each cell", length)
-        characters = np.lib.stride_tricks.sliding_window_view(text, 81)[before + 1]
+        characters = np.lib.stride_tricks.sliding_window_view(text, 81)[start]
         board = tokens[characters]
         cell = (board == 0).argmax(axis=1)
         shown = _SHOWN[characters[np.arange(len(cell)), cell]]
         check((board == 0).any(axis=1), f"{name} has {{}} in cell {{}}, expected {expected}", shown, cell + 1)
         return board
+
+    def numbers(name: str) -> np.ndarray:
+        start, length = field(name)
+        check((length < 1) | (length > 9), f"{name} is {{}} bytes long, expected 1 to 9 digits", length)
+        value = np.zeros(len(start), np.int64)
+        for place in range(length.max()):
+            character = np.where(place < length, text[start + np.minimum(place, length - 1)], ord("0"))
+            wrong = (character < ord("0")) | (character > ord("9"))
+            check(wrong, f"{name} has {{}}, expected a whole number", _SHOWN[character])
+            value = np.where(place < length, value * 10 + character - ord("0"), value)
+        return value
 
     questions = column("question", _QUESTION, "a digit, or . for a blank")
     answers = column("answer", _ANSWER, "a digit 1 to 9")
@@ -201,7 +234,7 @@ def _parse(path: Path, line: int, block: bytes, header: list[str]) -> tuple[np.n
     check(changed.any(axis=1), "answer contradicts the given in cell {}, expected it kept", cell + 1)
     wrong = ~_obeys_rules(answers, 9)
     check(wrong, "answer breaks the rules, expected each digit once in every row, column and box")
-    return questions, answers
+    return questions, answers, numbers("rating") if rated else np.zeros(len(ends), np.int64)
 
 
 # Generating boards
@@ -264,6 +297,15 @@ def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> n
     return kept & _obeys_rules(predictions, dataset.size)
 
 
+def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """valid_givens_ignored: every digit in every row, column and box, the givens kept or not."""
+    return {"valid_givens_ignored": _obeys_rules(predictions, dataset.size)}
+
+
+def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
+    return solutions(dataset, inputs)[0] > 1
+
+
 def _obeys_rules(boards: np.ndarray, size: int) -> np.ndarray:
     """Whether every house holds every digit; any integers will do for tokens."""
     high, wide = BOXES[size]
@@ -311,6 +353,11 @@ def _arrangements(blocks: int, width: int) -> np.ndarray:
     inside = [list(order) for order in permutations(range(width))]
     orders = product(permutations(range(blocks)), product(inside, repeat=blocks))
     return np.array([np.concatenate([lines[b, o] for b, o in zip(*order, strict=True)]) for order in orders])
+
+
+def augment(dataset: Dataset, origin: Origin, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    symmetries = variants(dataset, origin.group, origin.variant)
+    return symmetries.apply(inputs), symmetries.apply(labels)
 
 
 def canonical(dataset: Dataset, boards: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,26 @@ def dihedral(side: int, vocab_size: int) -> Symmetries:
 
 def smallest_image(group: Symmetries, boards: np.ndarray) -> np.ndarray:
     """The lexicographically smallest image of each board [n, L] under a small group: a canonical form."""
-    best = boards
-    rows = np.arange(len(boards))
-    for i in range(len(group)):
-        image = group.tokens[i][boards[:, group.cells[i]]].astype(boards.dtype)
-        first = (image != best).argmax(axis=1)
-        smaller = image[rows, first] < best[rows, first]
-        best = np.where(smaller[:, None], image, best)
-    return best
+    if boards.min(initial=0) < 0 or boards.max(initial=0) >= group.tokens.shape[1]:
+        raise ValueError(f"tokens {boards.min()}..{boards.max()}, expected 0..{group.tokens.shape[1] - 1}")
+    return _smallest(group.cells, group.tokens, np.ascontiguousarray(boards))
+
+
+@njit(cache=True)
+def _smallest(cells: np.ndarray, tokens: np.ndarray, boards: np.ndarray) -> np.ndarray:
+    images = np.empty_like(boards)
+    for i in range(len(boards)):
+        board, best = boards[i], 0
+        for g in range(1, len(cells)):
+            for c in range(len(board)):
+                token, lowest = tokens[g, board[cells[g, c]]], tokens[best, board[cells[best, c]]]
+                if token != lowest:
+                    if token < lowest:
+                        best = g
+                    break
+        for c in range(len(board)):
+            images[i, c] = tokens[best, board[cells[best, c]]]
+    return images
 
 
 def as_items(boards: np.ndarray) -> np.ndarray:

@@ -52,13 +52,20 @@ def audit_sentences(audit: dict[str, Any]) -> list[str]:
         else:
             sentences.append(f"Clean: none of {groups} has a symmetric twin in train.")
         if twins["labels"]:
-            sentences.append(
-                f"The answers of {twins['labels']:,} of {groups} occur in train up to symmetry. That alone gives no "
-                "puzzle away: two different puzzles may share a solution up to symmetry."
-            )
+            found = f"The answers of {twins['labels']:,} of {groups} occur in train up to symmetry."
+            harmless = "That alone gives no puzzle away: two different puzzles may share a solution up to symmetry."
+            leaking = "That gives them away: this split leaks."
+            sentences.append(f"{found} {leaking if 'labels' in audit['leaks'] else harmless}")
     for name, split in audit["splits"].items():
+        examples = f"{split['base_examples']:,} {name} examples"
         if split["twins_within"]:
-            sentences.append(f"{split['twins_within']:,} of {split['groups']:,} {name} groups repeat another one.")
+            sentences.append(f"{split['twins_within']:,} of {examples} repeat another one.")
+        if split["contradictions"]:
+            sentences.append(
+                f"{split['contradictions']:,} of {examples} have the input of another one, but not its label."
+            )
+        if split["several_answers"]:
+            sentences.append(f"{split['several_answers']:,} of {examples} have more than one valid answer.")
     return sentences
 
 

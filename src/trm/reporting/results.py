@@ -64,7 +64,10 @@ def by_experiment(results: list[Result]) -> dict[str, list[Result]]:
 
 
 def read_metrics(result: Result) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The lines of metrics.jsonl: those of the training, and those of the evaluations meanwhile."""
+    """The lines of metrics.jsonl: those of the training, and those of the evaluations meanwhile.
+
+    Of a run on several datasets the evaluations are those on the first, which is the one it is scored on.
+    """
     path = result.folder / "metrics.jsonl"
     lines = []
     for number, text in enumerate(read_text(path).splitlines(), start=1):
@@ -72,7 +75,8 @@ def read_metrics(result: Result) -> tuple[list[dict[str, Any]], list[dict[str, A
             lines.append(json.loads(text))
         except ValueError:
             raise BadInput(f"{path}: line {number}: not valid JSON, expected the figures of a step") from None
-    return [line for line in lines if "lm_loss" in line], [line for line in lines if "split" in line]
+    evaluations = [line for line in lines if "split" in line and "dataset" not in line]
+    return [line for line in lines if "lm_loss" in line], evaluations
 
 
 def read_predictions(result: Result) -> dict[str, np.ndarray]:

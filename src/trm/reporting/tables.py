@@ -135,7 +135,7 @@ def _row(result: Result, published: dict[str, Any] | None) -> dict[str, Any]:
         **{name: evaluation["figures"].get(name, {}).get("value", math.nan) for name in SHARES},
         **_comparison(exact, evaluation, published),
         "steps": run["steps"],
-        "seconds": run["seconds"],
+        "seconds": math.nan if run["seconds"] is None else run["seconds"],
         "device": f"{ranks}{run['device']}",
         "data": result.data,
         "commit": run["commit"] or "",

@@ -15,9 +15,9 @@ def points(difference: float) -> str:
     return MISSING if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """A time in the two units that matter: 42 s, 1 min 25 s, 3 h 05 min, 2 d 04 h."""
-    if math.isnan(seconds):
+    if seconds is None or math.isnan(seconds):
         return MISSING
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
