@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from trm.config import Model
-from trm.models.trm import TRM, State
+from trm.models.network import Depth, Network, State
+from trm.models.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -26,30 +26,30 @@ class Batch:
 class Carry:
     """What goes from one supervision step to the next."""
 
-    state: State  # (y, z), each [B, L, D]
+    state: State  # each [B, L, D]
     steps: Tensor  # [B] int32, supervision steps on this puzzle so far
     halted: Tensor  # [B] bool, to be replaced before the next step
     batch: Batch  # the puzzles being worked on
 
 
-def start(model: TRM, batch: Batch) -> Carry:
+def start(model: Network, batch: Batch, noise: Noise | None = None) -> Carry:
     """A carry whose rows all wait for a puzzle."""
     size, device = len(batch.inputs), batch.inputs.device
     return Carry(
-        state=model.initial_state(size),
+        state=model.initial_state(size, noise),
         steps=torch.zeros(size, dtype=torch.int32, device=device),
         halted=torch.ones(size, dtype=torch.bool, device=device),
         batch=batch,
     )
 
 
-def refill(model: TRM, carry: Carry, batch: Batch) -> Carry:
+def refill(model: Network, carry: Carry, batch: Batch, noise: Noise | None = None) -> Carry:
     """Replace the halted rows by those of `batch`, with the initial state and no steps taken."""
 
     def choose(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(carry.halted.view(-1, *[1] * (old.dim() - 1)), new, old)
 
-    initial = model.initial_state(len(carry.steps))
+    initial = model.initial_state(len(carry.steps), noise)
     return Carry(
         state=tuple(choose(new, old) for new, old in zip(initial, carry.state, strict=True)),
         steps=carry.steps.masked_fill(carry.halted, 0),
@@ -58,14 +58,27 @@ def refill(model: TRM, carry: Carry, batch: Batch) -> Carry:
     )
 
 
-def advance(config: Model, carry: Carry, state: State, q: Tensor, exploring: Tensor, least_steps: Tensor) -> Carry:
+def advance(model: Network, carry: Carry, state: State, q: Tensor, exploring: Tensor, least_steps: Tensor) -> Carry:
     """The carry after a training step: one more step taken, and the rows halted that may.
 
-    A row halts when q_halt > 0 or its steps are used up. An exploring row [B] (bool) may not halt by q_halt before
-    its `least_steps` [B].
+    A row halts when the network says so by q [B, 2] or its steps are used up. An exploring row [B] (bool) may not
+    halt by q before its `least_steps` [B].
     """
+    most = model.config.halt_max_steps
     steps = carry.steps + 1
-    halted = steps >= config.halt_max_steps
-    if config.halt_max_steps > 1:
-        halted = (halted | (q[:, 0] > 0)) & (steps >= least_steps * exploring)
+    halted = steps >= most
+    if most > 1:
+        halted = (halted | model.halts(q)) & (steps >= least_steps * exploring)
     return replace(carry, state=state, steps=steps, halted=halted)
+
+
+@torch.no_grad()
+def continue_target(model: Network, carry: Carry, puzzle_rows: Tensor | None, depth: Depth | None = None) -> Tensor:
+    """What q_continue should have said [B], for the `carry` after the step: the value of the step to come.
+
+    It is the better of stopping and going on as the network will see them then, and stopping's alone where no
+    further step may come: Q-learning, the network being its own target (arXiv 2506.21734).
+    """
+    _, _, q = model(carry.state, carry.batch.inputs, puzzle_rows, depth)
+    last = carry.steps >= model.config.halt_max_steps
+    return torch.where(last, q[:, 0], q.amax(-1)).sigmoid()

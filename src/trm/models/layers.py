@@ -1,12 +1,14 @@
 """The layers that every model here is made of.
 
-Weights stay float32 and are cast to the type of the activations where they are used. No layer has a bias (but
+Weights stay float32; linear layers use a copy in the type of the activations (Linear.cast_to). No layer has a bias (but
 `q_head`), no norm has a weight. Module and parameter names are those of the published checkpoints.
 
 Shapes: B batch, L positions (puzzle embedding and tokens), D hidden_size.
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +28,35 @@ def truncated_normal(*shape: int, std: float, generator: torch.Generator) -> Ten
     return values.erfinv_().mul_(math.sqrt(2) * scale).clip_(-cut * scale, cut * scale)
 
 
-def rms_norm(x: Tensor) -> Tensor:
-    """x over its root mean square along the last axis, computed in float32."""
+def rms_norm(x: Tensor, axis: int = -1) -> Tensor:
+    """x over its root mean square along an axis, computed in float32."""
     full = x.float()
-    return (full * torch.rsqrt(full.square().mean(-1, keepdim=True) + RMS_EPS)).to(x.dtype)
+    return (full * torch.rsqrt(full.square().mean(axis, keepdim=True) + RMS_EPS)).to(x.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """x W^T along the last axis or, `across`, W x along the one before it, by a copy of W in the type of x.
+
+    The gradient of each use goes to W itself in float32, as if W had been cast for that use alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, cast: Tensor, across: bool) -> Tensor:
+        ctx.save_for_backward(x, cast)
+        ctx.across = across
+        return torch.bmm(cast.expand(len(x), -1, -1), x) if across else F.linear(x, cast)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, cast = ctx.saved_tensors
+        to_x = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_x = torch.bmm(cast.t().expand(len(x), -1, -1), gradient) if ctx.across else gradient @ cast
+        if ctx.needs_input_grad[1] and ctx.across:
+            to_weight = torch.bmm(gradient, x.transpose(1, 2)).float().sum(0)
+        elif ctx.needs_input_grad[1]:
+            to_weight = (gradient.flatten(0, -2).t() @ x.flatten(0, -2)).float()
+        return to_x, to_weight, None, None
 
 
 class Linear(nn.Module):
@@ -39,10 +66,20 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(truncated_normal(fan_out, fan_in, std=fan_in**-0.5, generator=generator))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+        self.cast = self.weight.detach()  # in the type of the activations; see cast_to
+
+    def cast_to(self, dtype: torch.dtype) -> None:
+        """Bring the copy that the products use up to date: once a step, however often the recursion uses it."""
+        self.cast = self.weight.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        """Along the last axis."""
+        product = _Product.apply(x, self.weight, self.cast, False)
+        return product if self.bias is None else product + self.bias.to(x.dtype)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Along the middle axis, [B, fan_in, D] -> [B, fan_out, D], without transposing a board."""
+        return _Product.apply(x, self.weight, self.cast, True)
 
 
 class Embedding(nn.Module):
@@ -82,8 +119,14 @@ class SwiGLU(nn.Module):
         self.down_proj = Linear(inner, width, generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Along the last axis."""
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Along the middle axis."""
+        gate, up = self.gate_up_proj.across(x).chunk(2, dim=1)
+        return self.down_proj.across(F.silu(gate) * up)
 
 
 def rotary_tables(positions: int, head_dim: int) -> tuple[Tensor, Tensor]:
@@ -101,28 +144,29 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention over all positions, not causal."""
+    """Multi-head attention over all positions, not causal. Heads are as wide as fit into the width, all alike."""
 
     def __init__(self, width: int, heads: int, generator: torch.Generator):
         super().__init__()
         self.heads = heads
-        self.qkv_proj = Linear(width, 3 * width, generator)
-        self.o_proj = Linear(width, width, generator)
+        self.head_dim = width // heads
+        self.qkv_proj = Linear(width, 3 * heads * self.head_dim, generator)
+        self.o_proj = Linear(heads * self.head_dim, width, generator)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        batch, length, width = x.shape
-        qkv = self.qkv_proj(x).view(batch, length, 3 * self.heads, width // self.heads)
+        batch, length, _ = x.shape
+        qkv = self.qkv_proj(x).view(batch, length, 3 * self.heads, self.head_dim)
         query, key, value = qkv.split(self.heads, dim=2)  # each [B, L, heads, head_dim]
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
         mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
 
 
 class Block(nn.Module):
     """Post-norm block: h = norm(h + mix(h)); h = norm(h + mlp(h)).
 
-    `mix` is attention, or with `mlp_t` a SwiGLU over the positions (the block transposed to [B, D, L]).
+    `mix` is attention, or with `mlp_t` a SwiGLU over the positions, after which the norm is over them as well.
     """
 
     def __init__(self, width: int, heads: int, expansion: float, mlp_t_length: int | None, generator: torch.Generator):
@@ -135,21 +179,24 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         if hasattr(self, "mlp_t"):
-            turned = h.transpose(1, 2)
-            h = rms_norm(turned + self.mlp_t(turned)).transpose(1, 2)
+            h = rms_norm(h + self.mlp_t.across(h), axis=1)
         else:
             h = rms_norm(h + self.self_attn(h, rotary))
         return rms_norm(h + self.mlp(h))
 
 
 class Stack(nn.Module):
-    """Blocks one after the other."""
+    """Blocks one after the other, with the tables for their rotations (None: nothing is rotated)."""
 
-    def __init__(self, blocks: list[Block]):
+    def __init__(self, blocks: Iterable[Block], rotary: tuple[Tensor, Tensor] | None):
         super().__init__()
         self.layers = nn.ModuleList(blocks)
+        cos, sin = rotary or (None, None)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, h: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, h: Tensor) -> Tensor:
+        rotary = None if self.cos is None else (self.cos, self.sin)
         for block in self.layers:
             h = block(h, rotary)
         return h

@@ -1,7 +1,8 @@
 """Losses and the figures of a step, summed over the rows of a batch.
 
 Loss of a row: mean over its valid tokens of the cross entropy, plus half the binary cross entropy of q_halt against
-"the whole row is right" (arXiv 2510.04871, figure 3). The trainer divides by the global batch size.
+"the whole row is right" (arXiv 2510.04871, figure 3); for HRM also half that of q_continue against its target. The
+trainer divides by the global batch size.
 """
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 IGNORE = -100  # label of a token that does not count
 
 METRICS = ("count", "accuracy", "exact_accuracy", "q_halt_accuracy", "steps", "lm_loss", "q_halt_loss")
+CONTINUE_METRICS = (*METRICS, "q_continue_loss")  # of a network that learns q_continue
 
 
 def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -37,22 +39,34 @@ TOKEN_LOSSES = {
 
 
 def loss_and_metrics(
-    loss_type: str, logits: Tensor, q: Tensor, labels: Tensor, halted: Tensor, steps: Tensor
+    loss_type: str,
+    logits: Tensor,
+    q: Tensor,
+    labels: Tensor,
+    halted: Tensor,
+    steps: Tensor,
+    continue_target: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch, and its figures as one float64 vector in the order of METRICS; both are sums over rows.
 
     The figures up to `steps` count the rows that halted at this step and have a label; the losses count all rows.
+    With `continue_target` [B] for q_continue the figures are CONTINUE_METRICS. `weights` [B] are those of the rows in
+    the loss; the figures are without them.
     """
     valid = labels != IGNORE
     tokens = valid.sum(-1)
     token_loss = TOKEN_LOSSES[loss_type](logits, labels)
-    lm_loss = (token_loss / tokens.clamp(min=1).unsqueeze(-1)).sum()
+    lm_losses = token_loss / tokens.clamp(min=1).unsqueeze(-1)  # [B, n]
 
     with torch.no_grad():
         right = (valid & (logits.argmax(-1) == labels)).sum(-1)
         exact = right == tokens
     q_halt = q[:, 0]
-    q_halt_loss = F.binary_cross_entropy_with_logits(q_halt, exact.to(q_halt.dtype), reduction="sum")
+    q_losses = [F.binary_cross_entropy_with_logits(q_halt, exact.to(q_halt.dtype), reduction="none")]  # [B] each
+    if continue_target is not None:
+        q_losses.append(F.binary_cross_entropy_with_logits(q[:, 1], continue_target, reduction="none"))
+    losses = [part.sum() for part in (lm_losses, *q_losses)]
 
     with torch.no_grad():
         counted = halted & (tokens > 0)
@@ -64,5 +78,8 @@ def loss_and_metrics(
             steps,
         )
         sums = [torch.where(counted, value.double(), 0.0).sum() for value in per_row]
-        metrics = torch.stack([*sums, lm_loss.detach().double(), q_halt_loss.detach().double()])
-    return lm_loss + 0.5 * q_halt_loss, metrics
+        metrics = torch.stack([*sums, *(loss.detach().double() for loss in losses)])
+    if weights is not None:
+        losses = [lm_losses.sum(-1) @ weights.to(lm_losses.dtype), *(part @ weights for part in q_losses)]
+    lm_loss, *q_losses = losses
+    return lm_loss + 0.5 * sum(q_losses), metrics
