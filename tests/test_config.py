@@ -217,3 +217,26 @@ def test_a_malformed_override_is_quoted(override):
     with pytest.raises(BadInput) as caught:
         check({**SUDOKU, "model": {"hidden_size": 64}}, "here", [override])
     assert str(caught.value).startswith(f"override {override!r}: ")
+
+
+def test_each_of_several_datasets_has_the_keys_of_its_puzzle():
+    experiment = check(
+        {**SUDOKU, "more_datasets": [{"puzzle": "nqueens", "size": 9}, {"puzzle": "sudoku", "seed": 1}]}, "a"
+    )
+    assert [dataset.puzzle for dataset in experiment.datasets] == ["sudoku", "nqueens", "sudoku"]
+    assert experiment.model_dump()["more_datasets"][0]["size"] == 9
+    assert check(experiment.model_dump(mode="json"), "again") == experiment
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([{"puzzle": "maze", "num_augs": 1}], r"more_datasets\.0\.num_augs: unknown key, did you mean num_aug\?"),
+        ([{"puzzle": "maze"}, {"puzzle": "mazes"}], r"more_datasets\.1: puzzle 'mazes' is unknown, expected one of"),
+        ([{"puzzle": "sudoku"}], "more_datasets: holds a dataset twice"),
+        (["maze"], r"more_datasets\.0: expected"),
+    ],
+)
+def test_a_wrong_one_of_several_datasets_is_named(more, message):
+    with pytest.raises(BadInput, match=message):
+        check({**SUDOKU, "more_datasets": more}, "a")

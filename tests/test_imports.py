@@ -21,9 +21,9 @@ ORDER = [
     {"puzzles"},
     {"data", "models"},
     {"runs"},
-    {"evaluation"},
+    {"evaluation", "hub"},
     {"training"},
-    {"reporting"},
+    {"reporting", "bench"},
     {"cli"},
     {"__main__"},
 ]

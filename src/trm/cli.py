@@ -84,7 +84,9 @@ def build(experiment: ExperimentFile, out: OutFolder, set: Overrides = None) -> 
 @app.command()
 def train(
     experiment: ExperimentFile,
-    data: Data,
+    data: Annotated[
+        list[Path], typer.Option("--data", help="folder of the built dataset; once more for each of more_datasets")
+    ],
     out: OutFolder,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; default: beside --out")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -97,7 +99,7 @@ def train(
     """Train an experiment, or go on with it: a run that was stopped resumes from its last checkpoint."""
     from trm.training.loop import train
 
-    status = train(read_experiment(experiment, set), data, out, checkpoints, seed, time_budget, device)
+    status = train(read_experiment(experiment, set), data[0], out, checkpoints, seed, time_budget, device, data[1:])
     raise typer.Exit(status)
 
 
@@ -108,16 +110,53 @@ def evaluate(
     out: OutFolder,
     subset: Annotated[int | None, typer.Option(min=1, help="examples to score, evenly spaced; default: all")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="examples at a time")] = 512,
+    max_variants: Annotated[
+        int | None, typer.Option(min=1, help="variants of each test problem, the first ones; default: all")
+    ] = None,
+    halt_max_steps: Annotated[int | None, typer.Option(min=1, help="supervision steps; default: the model's")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a finished run on the test set."""
     from trm.evaluation.evaluate import evaluate, headline
     from trm.training.distribution import pick_device
 
-    settings = config.Evaluation(subset=subset, batch_size=batch_size)
+    settings = config.Evaluation(
+        subset=subset, batch_size=batch_size, max_variants=max_variants, halt_max_steps=halt_max_steps
+    )
     result = evaluate(run, data, out, settings, pick_device(device))
     for name, figure in result["figures"].items():
         print(f"{name:16} {headline(figure)}")
+
+
+@app.command("import")
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="published checkpoint: its file step_N, or the folder of it")],
+    out: OutFolder,
+    published: Annotated[
+        Path | None, typer.Option("--config", help="its all_config.yaml; default: the one beside it")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder of the dataset; default: the published one of that name")
+    ] = None,
+    set: Overrides = None,
+) -> None:
+    """Turn a published checkpoint into a finished run, to evaluate or to train on from."""
+    from trm.hub import import_checkpoint
+
+    experiment = import_checkpoint(checkpoint, published, out, data, set)
+    print(f"{out}: {experiment.name}, {experiment.model.name} for {experiment.dataset.name}")
+
+
+@app.command("export")
+def export_run(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help="file for the weights; the config goes beside it")],
+    format: Annotated[Literal["published"], typer.Option(help="whose format: that of the papers' code")] = "published",
+) -> None:
+    """Write a finished run as a published checkpoint: its weights and, beside them, all_config.yaml."""
+    from trm.hub import export_run
+
+    print(out, export_run(run, out), sep="\n")
 
 
 @app.command()
@@ -125,7 +164,10 @@ def audit(
     data: Annotated[Path, typer.Argument(help="folder of a built dataset")],
     out: Annotated[Path | None, typer.Option(help="file for the result; default: standard output")] = None,
 ) -> None:
-    """Look for test puzzles, or symmetric twins of them, in the training set."""
+    """Look for test puzzles, or symmetric twins of them, in the training set.
+
+    Ends with status 1 where a dataset that is made to be free of them is not.
+    """
     from trm.data.audit import audit
     from trm.files import write_json
 
@@ -134,14 +176,36 @@ def audit(
         print(json.dumps(result, indent=2))
     else:
         write_json(out, result)
+    if result["claims_clean"] and not result["clean"]:
+        raise Fault(f"{data}: test problems stand in train ({result['twins_in_train']}), expected none of this dataset")
 
 
 @app.command()
-def show(data: Annotated[Path, typer.Argument(help="folder of a built dataset")], out: Out) -> None:
-    """Draw examples of a dataset as a picture."""
-    from trm.reporting.preview import preview
+def materialize(data: Annotated[Path, typer.Argument(help="folder of a built dataset")], out: OutFolder) -> None:
+    """Write an online dataset as a stored one, or the other way round: the same examples either way."""
+    from trm.data.build import materialize
 
-    preview(data, out)
+    facts = materialize(data, out)
+    print(json.dumps({"content_sha256": facts["content_sha256"], **facts["splits"]}))
+
+
+@app.command()
+def show(
+    data: Annotated[Path, typer.Argument(help="folder of a built dataset")],
+    out: Annotated[Path | None, typer.Option(help="picture to draw: PNG, SVG or PDF")] = None,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which part of it")] = "train",
+    index: Annotated[int | None, typer.Option(min=0, help="one example, by its row; default: a dozen")] = None,
+    text: Annotated[bool, typer.Option("--text", help="draw in the terminal")] = False,
+) -> None:
+    """Draw examples of a dataset, as a picture or in the terminal."""
+    from trm.reporting.preview import preview, print_examples
+
+    if text == (out is not None):
+        raise BadInput("trm show: expected either --out PICTURE or --text")
+    if out is not None:
+        preview(data, out, split, index)
+    else:
+        print_examples(data, split, index)
 
 
 @app.command()
@@ -191,6 +255,36 @@ def read_about(text: str) -> dict:
 def schema(kind: Annotated[Literal["experiment", "config", "keys"], typer.Argument(help="of which file")]) -> None:
     """Print the JSON schema of experiment files or of config/config.yaml, or all their keys as Markdown."""
     print(config.reference() if kind == "keys" else json.dumps(config.json_schema(kind), indent=2))
+
+
+bench = typer.Typer(help="Measure: builders, training.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("data")
+def bench_data(
+    cases: Annotated[list[str] | None, typer.Argument(help="which builders; default: all")] = None,
+    raw: Annotated[
+        Path | None, typer.Option(envvar="TRM_RAW_DATA", help="folder with one folder of raw files per puzzle")
+    ] = None,
+) -> None:
+    """Time, peak memory and disk of every dataset's builder."""
+    from trm.bench.data import bench_data
+
+    print(f"{'builder':20} {'seconds':>8} {'peak MB':>8} {'disk MB':>8} {'examples':>10}", flush=True)
+    for b in bench_data(cases or [], raw):
+        row = f"{b.name:20} {b.seconds:8.1f} {b.peak_mb:8.0f} {b.disk_mb:8.1f} {b.examples:10,}"
+        print(row, flush=True)
+
+
+@bench.command("digest")
+def bench_digest(data: Annotated[Path, typer.Argument(help="folder of a built ARC dataset")]) -> None:
+    """Hold the examples of an ARC build, but for their random shifts, against the published arc1concept-aug-1000."""
+    from trm.bench.digest import PUBLISHED, digest
+
+    for split, published in PUBLISHED.items():
+        found = digest(data / split)
+        print(split, found, "as published" if found == published else f"published: {published}", flush=True)
 
 
 def main() -> None:

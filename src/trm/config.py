@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from trm.files import BadInput, fingerprint, read_yaml
 
@@ -37,6 +47,9 @@ class Dataset(Section):
         None, description="folder with the raw files under their upstream names; null: the download, or generate"
     )
     num_aug: int = Field(0, ge=0, description="symmetric variants of each training group, besides itself")
+    augmentation: Literal["stored", "online"] = Field(
+        "stored", description="stored: every variant on disk; online: made when its batch is drawn, the same ones"
+    )
     validation: Rate = Field(0.0, description="share of the training groups set aside to choose weights by")
     seed: int = Field(0, ge=0, description="of sampling, generation and augmentation")
 
@@ -45,22 +58,62 @@ class Dataset(Section):
         """Name of the built dataset: the puzzle and a hash of the keys that shape its content."""
         return f"{self.puzzle}-{fingerprint(self.model_dump(mode='json', exclude={'raw'}))[:8]}"
 
+    @property
+    def claims_clean(self) -> bool:
+        """Whether no test problem, nor a symmetric twin of it, may stand in train; `trm audit` holds it to that."""
+        return True
+
+
+def _with_puzzle_keys(value: Any) -> Any:
+    """A `dataset:` section, checked by the puzzle that it names."""
+    if isinstance(value, dict):
+        return dataset_section(value.get("puzzle")).model_validate(value)
+    return value
+
+
+PuzzleDataset = Annotated[SerializeAsAny[Dataset], BeforeValidator(_with_puzzle_keys)]
+
+# What each network takes, where that is less than the key allows: from, to
+UNDISTURBED = {"relaxation": (1, 1), "state_noise": (0, 0)}
+ONLY = {
+    "trm": {"L_layers": (1, None), "H_layers": (0, 0)},
+    "trm_singlez": {"L_layers": (1, None), "H_layers": (0, 0), **UNDISTURBED},
+    "trm_hier6": {"L_layers": (1, None), "H_layers": (0, 0), "L_cycles": (1, 6), **UNDISTURBED},
+    "hrm": {"L_layers": (1, None), "H_layers": (1, None), "puzzle_emb_len": (0, 0), **UNDISTURBED},
+    "transformers_baseline": {
+        **UNDISTURBED,
+        **{"L_layers": (0, 0), "H_layers": (1, None)},
+        **{"H_cycles": (1, 1), "L_cycles": (1, 1), "puzzle_emb_len": (0, 0)},
+    },
+}
+
 
 class Model(Section):
-    """The network. Published: hidden 512, 8 heads, expansion 4, 2 layers, H3 L6 (mazes and ARC: L4)."""
+    """The network. Published: hidden 512, 8 heads, expansion 4, 2 layers, H3 L6 (mazes and ARC: L4).
 
-    name: Literal["trm"] = Field("trm", description="which network")
+    HRM: 4 + 4 layers, H2 L2; the transformer: 8 layers, 12 heads.
+    """
+
+    model_config = ConfigDict(validate_default=True)  # a default may not suit every network
+
+    name: Literal["trm", "trm_singlez", "trm_hier6", "hrm", "transformers_baseline"] = Field(
+        "trm", description="which network: TRM, TRM with one z or with six, HRM, a plain transformer"
+    )
     hidden_size: Count = Field(512, description="width D")
-    num_heads: Count = Field(8, description="attention heads; unused with mlp_t")
+    num_heads: Count = Field(8, description="attention heads, hidden_size / num_heads wide; unused with mlp_t")
     expansion: Positive = Field(4.0, description="SwiGLU inner width over hidden_size, before rounding")
-    L_layers: Count = Field(2, description="blocks in the one shared stack")
-    H_layers: Literal[0] = Field(0, description="published key, always 0 for TRM: one stack serves both levels")
+    L_layers: int = Field(2, ge=0, description="blocks in the stack that updates z, and in all but hrm y as well")
+    H_layers: int = Field(0, ge=0, description="blocks in the stack that updates y: hrm's and the transformer's")
     H_cycles: Count = Field(3, description="updates of y in a supervision step; only the last one has a gradient")
-    L_cycles: Count = Field(6, description="updates of z before each update of y")
+    L_cycles: Count = Field(6, description="updates of z before each update of y; trm_hier6: at most 6")
     mlp_t: bool = Field(False, description="mix positions by a SwiGLU over the sequence instead of attention")
     pos_encodings: Literal["none", "rope", "learned"] = Field("rope", description="none, rope or learned")
     puzzle_emb_ndim: int = Field(512, ge=0, description="width of a puzzle identifier's embedding; 0: none")
-    puzzle_emb_len: int = Field(16, ge=0, description="positions it takes; 0: as many as puzzle_emb_ndim needs")
+    puzzle_emb_len: int = Field(
+        16,
+        ge=0,
+        description="positions it takes; 0: as many as puzzle_emb_ndim needs, always so in hrm and transformer",
+    )
     halt_max_steps: Count = Field(16, description="supervision steps at most")
     halt_exploration_prob: Probability = Field(
         0.1, description="chance, at each training step, that a row must go on for a random number of steps"
@@ -71,6 +124,15 @@ class Model(Section):
     loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="stablemax in float64 (published) or softmax in float32"
     )
+    relaxation: float = Field(
+        1.0, gt=0, le=1, description="share of the way that an update takes its state; EqR: 0.95. 1: all of it"
+    )
+    state_noise: NonNegative = Field(
+        0.0, description="deviation of the noise on every update, at evaluation too; EqR: 0.01"
+    )
+    random_starts: bool = Field(
+        False, description="fresh puzzles start from noise of deviation 1, not from the network's vectors; EqR: true"
+    )
 
     @property
     def prefix_len(self) -> int:
@@ -79,15 +141,39 @@ class Model(Section):
             return 0
         return self.puzzle_emb_len or -(-self.puzzle_emb_ndim // self.hidden_size)
 
+    @field_validator(
+        *("L_layers", "H_layers", "H_cycles", "L_cycles", "puzzle_emb_len"), *("relaxation", "state_noise")
+    )
+    @classmethod
+    def _suits_the_network(cls, value: float, info: ValidationInfo) -> float:
+        """A key that the network has no use for is refused, not ignored."""
+        name = info.data.get("name")
+        least, most = ONLY.get(name, {}).get(info.field_name, (0, None))
+        if value < least or (most is not None and value > most):
+            expected = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            raise ValueError(f"expected {expected}, not {value}, with model.name {name}")
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> "Model":
-        if not self.mlp_t and self.hidden_size % (2 * self.num_heads):
+        head, left = divmod(self.hidden_size, self.num_heads)
+        if self.name == "transformers_baseline":
+            left = 0  # published with 12 heads of 42, which do not fill its 512
+        if not self.mlp_t and (left or head % 2 or not head):
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 * num_heads ({self.num_heads})")
         if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
             raise ValueError(
                 f"puzzle_emb_ndim {self.puzzle_emb_ndim} does not fit {self.prefix_len} positions of {self.hidden_size}"
             )
         return self
+
+
+class Stage(Section):
+    """A part of a curriculum: how deep the model recurses until a share of the training is done."""
+
+    until: float = Field(gt=0, lt=1, description="share of the training")
+    H_cycles: Count = Field(description="in place of the model's, and no more")
+    L_cycles: Count = Field(description="in place of the model's, and no more")
 
 
 class Training(Section):
@@ -97,6 +183,17 @@ class Training(Section):
     epochs: Count = Field(50000, description="passes over the training groups, one variant of each a pass")
     eval_interval: Count = Field(5000, description="epochs between evaluations; divides epochs")
     max_steps: Count | None = Field(None, description="stop after this many optimiser steps; null: after `epochs`")
+    max_examples_per_puzzle: Count | None = Field(
+        None, description="examples drawn from a puzzle in one visit at most; null: all it has"
+    )
+    init: Path | None = Field(
+        None, description="folder of a finished run whose weights the training starts from; null: from random ones"
+    )
+    init_puzzle_emb: Literal["keep", "mean", "normal"] | None = Field(
+        None,
+        description="with init, rows of the puzzle embedding: those of the run, all their mean, or normal with their "
+        "mean and deviation; null: keep where there are as many rows, else mean",
+    )
     checkpoint_every: Count = Field(1000, description="optimiser steps between checkpoints")
     log_every: Count = Field(50, description="optimiser steps between lines of metrics.jsonl")
     eval_subset: Count | None = Field(
@@ -115,11 +212,50 @@ class Training(Section):
     puzzle_emb_weight_decay: NonNegative = Field(1.0, description="times puzzle_emb_lr, of the rows in use")
     ema: bool = Field(True, description="evaluate and publish a moving average of the weights")
     ema_rate: Rate = Field(0.999, description="its decay a step")
+    trained: Literal["all", "puzzle_emb", "lora"] = Field(
+        "all",
+        description="all weights; the puzzle embeddings alone; or all embeddings, and adapters beside linear layers",
+    )
+    freeze_weights_epochs: Count | None = Field(
+        None, description="with puzzle_emb: epochs until the weights learn as well; null: never"
+    )
+    lora_rank: Count | None = Field(None, description="with lora: inner width of an adapter; published: 1")
+    lora_alpha: Positive | None = Field(None, description="with lora: its scale, times lora_rank; published: 16")
+    curriculum: list[Stage] = Field([], description="stages of less depth, in order; CGAR: two. Then the model's own")
+    supervision_decay: float = Field(
+        1.0, gt=0, le=1, description="weight of a supervision step's loss over that of the one before; CGAR: 0.7"
+    )
+    input_noise: Rate = Field(0.0, description="share of the input tokens exchanged for random ones; labels stay")
+    puzzle_emb_dropout: Rate = Field(0.0, description="share of rows that take a step without their puzzle embedding")
 
     @model_validator(mode="after")
     def _divides(self) -> "Training":
         if self.epochs % self.eval_interval:
             raise ValueError(f"eval_interval {self.eval_interval} must divide epochs {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _recipe(self) -> "Training":
+        if self.trained != "all" and self.init is None:
+            raise ValueError(f"trained {self.trained} needs init, a run whose weights are worth keeping")
+        for key in ("lora_rank", "lora_alpha"):
+            if (getattr(self, key) is None) == (self.trained == "lora"):
+                expected = "a number" if self.trained == "lora" else "null"
+                raise ValueError(f"{key} {getattr(self, key)}: expected {expected} with trained {self.trained}")
+        freeze = self.freeze_weights_epochs
+        if freeze is not None and self.trained != "puzzle_emb":
+            raise ValueError(f"freeze_weights_epochs {freeze}: expected null with trained {self.trained}")
+        if freeze is not None and freeze >= self.epochs:
+            raise ValueError(f"freeze_weights_epochs {freeze}: expected fewer than epochs {self.epochs}, or null")
+        ends = [stage.until for stage in self.curriculum]
+        if sorted(set(ends)) != ends:
+            raise ValueError(f"curriculum: until {ends}, expected each above the one before")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> "Training":
+        if self.init_puzzle_emb and not self.init:
+            raise ValueError(f"init_puzzle_emb {self.init_puzzle_emb} needs init, a run to take the embedding from")
         return self
 
 
@@ -128,6 +264,26 @@ class Evaluation(Section):
 
     subset: Count | None = Field(None, description="test examples, evenly spaced; null: the whole test set")
     batch_size: Count = Field(512, description="examples at a time")
+    max_variants: Count | None = Field(
+        None, description="variants of each test problem at most, the first ones; null: all there are"
+    )
+    halt_max_steps: Count | None = Field(None, description="supervision steps; null: the model's halt_max_steps")
+
+
+class Logging(Section):
+    """Where the training's figures go besides metrics.jsonl. Editing it reruns nothing."""
+
+    tensorboard: bool = Field(False, description="event files for TensorBoard in the folder of the checkpoints")
+    wandb: Literal["off", "offline", "online"] = Field(
+        "off",
+        description="Weights & Biases; offline: in the folder of the checkpoints, the last run there for `wandb sync`",
+    )
+    project: str = Field("trm", min_length=1, description="of Weights & Biases")
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # what YAML makes of a bare off
 
 
 class Resources(Section):
@@ -151,25 +307,43 @@ class Experiment(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="of the file, without .yaml")
     description: str = Field("", description="what it is, in a sentence, for the report")
-    dataset: SerializeAsAny[Dataset] = Field(description="the puzzle and its keys, below")
+    dataset: PuzzleDataset = Field(description="the puzzle and its keys, below")
+    more_datasets: list[PuzzleDataset] = Field(
+        [], description="sections like `dataset`, to be trained on together with it; of its vocab_size and seq_len"
+    )
     model: Model = Field(Model(), description="below")
     training: Training = Field(Training(), description="below")
     evaluation: Evaluation = Field(Evaluation(), description="below")
+    logging: Logging = Field(Logging(), description="below")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one run for each")
     resources: Resources = Field(Resources(), description="below")
     published: Published | None = Field(None, description="below; null: nothing to compare with")
 
-    @field_validator("dataset", mode="before")
-    @classmethod
-    def _puzzle_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return dataset_section(value.get("puzzle")).model_validate(value)
-        return value
+    @model_validator(mode="after")
+    def _recipe_fits_the_model(self) -> "Experiment":
+        training, model = self.training, self.model
+        if model.puzzle_emb_ndim == 0 and (training.trained == "puzzle_emb" or training.puzzle_emb_dropout):
+            key = "trained puzzle_emb" if training.trained == "puzzle_emb" else "puzzle_emb_dropout"
+            raise ValueError(f"training.{key} needs model.puzzle_emb_ndim above 0")
+        for stage in training.curriculum:
+            for key in ("H_cycles", "L_cycles"):
+                ours, most = getattr(stage, key), getattr(model, key)
+                if ours > most:
+                    raise ValueError(f"training.curriculum: {key} {ours}, expected at most the model's, {most}")
+        return self
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        """All that it trains on, in order."""
+        return [self.dataset, *self.more_datasets]
 
     @model_validator(mode="after")
     def _agrees(self) -> "Experiment":
         if self.training.final_weights == "best_validation" and self.dataset.validation == 0:
             raise ValueError("training.final_weights best_validation needs dataset.validation above 0")
+        names = [dataset.name for dataset in self.datasets]
+        if len(set(names)) < len(names):
+            raise ValueError("more_datasets: holds a dataset twice, expected different ones")
         return self
 
 
@@ -212,7 +386,9 @@ def reference() -> str:
         *((f"dataset: of {name}", dataset_section(name)) for name in puzzle_names()),
         ("model:", Model),
         ("training:", Training),
+        ("training.curriculum: each stage", Stage),
         ("evaluation:", Evaluation),
+        ("logging:", Logging),
         ("resources:", Resources),
         ("published:", Published),
     ]
@@ -282,5 +458,12 @@ def _keys_beside(location: tuple, tree: dict[str, Any]) -> list[str]:
         return list(Experiment.model_fields)
     if location[0] == "dataset":
         return list(dataset_section(tree["dataset"]["puzzle"]).model_fields)
-    sections = {"model": Model, "training": Training, "evaluation": Evaluation, "resources": Resources}
+    if location[:2] == ("training", "curriculum"):
+        return list(Stage.model_fields)
+    if location[0] == "more_datasets":
+        return list(dataset_section(tree["more_datasets"][location[1]]["puzzle"]).model_fields)
+    sections = {
+        **{"model": Model, "training": Training, "evaluation": Evaluation},
+        **{"logging": Logging, "resources": Resources},
+    }
     return list(sections.get(location[0], Published).model_fields)

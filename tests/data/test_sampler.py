@@ -141,5 +141,40 @@ def test_steps_are_those_of_the_published_trainings(groups, batch_size, epochs, 
     assert per_interval * (epochs // interval) == packed
 
 
+@settings(max_examples=150, deadline=None)
+@given(plans, st.integers(1, 6))
+def test_a_cap_counts_as_if_no_puzzle_had_more_examples(keys, cap):
+    structure, batch_size, epochs, seed, interval = keys
+    split = light_split(structure)
+    plan = plan_interval(split, batch_size, epochs, seed, interval, cap)
+    sizes = np.minimum(np.diff(split.puzzle_indices), cap)
+    expected = packed_slowly(plan.puzzles.tolist(), sizes.tolist(), batch_size)
+    assert len(plan) == len(expected)
+    for step, batch in enumerate(expected):
+        rows = plan.rows(step)
+        owners = np.searchsorted(split.puzzle_indices, rows, side="right") - 1
+        assert owners.tolist() == [puzzle for puzzle, taken in batch for _ in range(taken)]
+        begin = 0
+        for _, taken in batch:
+            assert len(set(rows[begin : begin + taken].tolist())) == taken  # without replacement
+            begin += taken
+    assert total_steps(split, batch_size, epochs, cap) == int(epochs * len(structure) * sizes.mean() / batch_size)
+
+
+def test_a_cap_that_no_puzzle_reaches_changes_nothing():
+    split = light_split([[3, 2], [5], [1, 1]] * 5)
+    capped, plain = (plan_interval(split, 4, 6, 0, 0, cap) for cap in (5, None))
+    assert everything(capped) == everything(plain)
+    assert total_steps(split, 4, 6, 5) == total_steps(split, 4, 6)
+
+
+def test_a_capped_puzzle_gives_any_of_its_examples():
+    plan = plan_interval(light_split([[7]]), 2, 6000, 0, 0, cap=1)
+    assert len(plan) == 3000  # a visit gives one example
+    counts = np.bincount(np.concatenate(everything(plan)), minlength=7)
+    mean = 6000 / 7
+    assert np.abs(counts - mean).max() < 5 * mean**0.5
+
+
 def test_an_interval_with_less_than_a_batch_has_no_step():
     assert len(plan_interval(light_split([[1]] * 3), 10, 3, 0, 0)) == 0

@@ -1,17 +1,21 @@
 """What evaluation.json says follows from predictions.npz, and depends on the weights and the boards alone."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from trm.config import Evaluation
-from trm.data.layout import read_split
+from tests.conftest import TINY
+from tests.data.datasets import write_structure
+from trm.config import Evaluation, check
+from trm.data.layout import content_hash, read_split
 from trm.evaluation.evaluate import evaluate, score
-from trm.files import read_json
+from trm.files import BadInput, read_json
 from trm.puzzles import sudoku
-from trm.runs import load_model, read_run
+from trm.runs import load_model, read_run, read_test
+from trm.training.loop import train
 
 CPU = torch.device("cpu")
 
@@ -52,6 +56,7 @@ def counted_slowly(table):
                 count("blank_accuracy", wanted == found)
             exact = exact and wanted == found
         count("exact_accuracy", exact)
+        count("valid_givens_ignored", is_valid(np.ones((4, 4), int), prediction.reshape(4, 4)))
         count("valid", is_valid(board.reshape(4, 4), prediction.reshape(4, 4)))
         count("q_halt_accuracy", (q_halt[-1] >= 0) == exact)
     return counts
@@ -151,6 +156,75 @@ def test_a_subset_is_evenly_spaced_and_answers_as_in_the_whole(tiny_run, tiny_da
     assert (part["predictions"] == table["predictions"][part["rows"]]).all()
     assert (result["examples"], result["of"]) == (len(rows), 20)
     assert result == json.loads((tmp_path / "evaluation.json").read_text())
+
+
+def test_a_cap_on_variants_scores_the_first_of_each_problem(tmp_path):
+    split = write_structure(tmp_path / "test", [[2, 1, 3], [1], [1, 1]])
+    assert split.spread(None, 1).tolist() == [0, 1, 6, 7]
+    assert split.spread(None, 2).tolist() == [0, 1, 2, 6, 7, 8]
+    assert split.spread(3, 2).tolist() == [0, 2, 7]  # evenly spaced over what is left
+    assert split.spread(None, 3).tolist() == split.spread(None).tolist() == list(range(9))
+
+
+def test_a_cap_on_variants_reaches_the_evaluation(tiny_run, tiny_data, table, tmp_path):
+    """The 20 test boards, regrouped as 4 problems of 5 variants."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    np.save(data / "test" / "all__group_indices.npy", np.arange(0, 21, 5, dtype=np.int32))
+    facts = read_json(data / "test" / "dataset.json")
+    (data / "test" / "dataset.json").write_text(json.dumps({**facts, "total_groups": 4}))
+    result = evaluate(tiny_run, data, tmp_path, Evaluation(max_variants=2), CPU)
+    part = table_of(tmp_path)
+    assert part["rows"].tolist() == [0, 1, 5, 6, 10, 11, 15, 16]
+    assert (part["predictions"] == table["predictions"][part["rows"]]).all()
+    assert (result["examples"], result["of"]) == (8, 20)
+
+
+def test_more_steps_than_trained_go_on_from_the_same_answers(tiny_run, tiny_data, table, tmp_path):
+    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(halt_max_steps=5), CPU)
+    longer = table_of(tmp_path)
+    assert longer["exact"].shape == (20, 5)
+    assert (longer["exact"][:, :2] == table["exact"]).all()
+    assert longer["q_halt"][:, :2] == pytest.approx(table["q_halt"], abs=1e-4)
+    assert len(result["by_step"]["exact_accuracy"]) == 5
+
+
+def numbered(folder, target, first, count):
+    """A copy of a dataset with `count` identifiers after the blank; its test boards have those from `first` on."""
+    shutil.copytree(folder, target)
+    for split in ("train", "test"):
+        facts = read_json(target / split / "dataset.json")
+        (target / split / "dataset.json").write_text(json.dumps({**facts, "num_puzzle_identifiers": count + 1}))
+        path = target / split / "all__puzzle_identifiers.npy"
+        np.save(path, np.where(np.arange(len(np.load(path))) % 4, first, 0).astype(np.int32))
+    return target
+
+
+def test_a_run_on_several_datasets_is_scored_on_any_of_them(tiny_data, tmp_path):
+    folders = [numbered(tiny_data, tmp_path / name, *n) for name, n in (("a", (1, 3)), ("b", (2, 4)))]
+    tree = {**TINY, "more_datasets": [{**TINY["dataset"], "seed": 1}]}
+    assert train(check(tree, "tiny"), folders[0], tmp_path / "run", None, 0, None, "cpu", folders[1:]) == 0
+    run = read_run(tmp_path / "run")
+    for place, (folder, identifiers) in enumerate(zip(folders, ({0, 1}, {0, 3 + 2}), strict=True)):
+        dataset, facts, split = read_test(run, folder)
+        assert set(split.puzzle_identifiers.tolist()) == identifiers
+        assert (split.puzzle_identifiers[::4] == 0).all()  # the blank is common to all
+        assert dataset == run.experiment.datasets[place]
+        assert facts["content_sha256"] == content_hash(folder)
+        result = evaluate(tmp_path / "run", folder, tmp_path / "scores", Evaluation(), CPU)
+        assert result["data"]["name"] == dataset.name
+        last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][place - 2]
+        assert last.get("dataset") == (dataset.name if place else None)
+        assert result["figures"]["token_accuracy"]["value"] == pytest.approx(last["token_accuracy"], abs=1e-9)
+    with pytest.raises(BadInput, match=r"expected one of the datasets of .*/run: sudoku-[0-9a-f]{8}, sudoku-"):
+        evaluate(tmp_path / "run", tiny_data, tmp_path / "scores", Evaluation(), CPU)
+
+
+def test_a_training_wants_as_many_datasets_as_its_experiment_has(tiny_experiment, tiny_data, tmp_path):
+    with pytest.raises(
+        BadInput, match=r"--data: 2 given, expected 1: that of `dataset`, then those of `more_datasets`"
+    ):
+        train(tiny_experiment, tiny_data, tmp_path / "run", None, 0, None, "cpu", [tiny_data])
 
 
 def test_answers_are_those_of_the_published_number_of_steps(tiny_run, tiny_data, table):

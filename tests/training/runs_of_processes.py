@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -55,12 +56,15 @@ EXPERIMENT = {
 
 
 class Training:
-    """A `trm train` of the tiny experiment in `folder`, on one rank or several."""
+    """A `trm train` of the tiny experiment in `folder`, on one rank or several, on one dataset or several."""
 
-    def __init__(self, folder: Path, data: Path, ranks: int = 1, **training: object):
-        self.folder, self.data, self.ranks = folder, data, ranks
+    def __init__(
+        self, folder: Path, data: Path | list[Path], ranks: int = 1, more_datasets: Sequence = (), **training: object
+    ):
+        self.folder, self.ranks = folder, ranks
+        self.data = data if isinstance(data, list) else [data]
         folder.mkdir(parents=True, exist_ok=True)
-        tree = {**EXPERIMENT, "training": {**EXPERIMENT["training"], **training}}
+        tree = {**EXPERIMENT, "training": {**EXPERIMENT["training"], **training}, "more_datasets": list(more_datasets)}
         (folder / "tiny.yaml").write_text(yaml.safe_dump(tree))
         self.process: subprocess.Popen | None = None
 
@@ -68,7 +72,8 @@ class Training:
         launcher = [sys.executable]
         if self.ranks > 1:
             launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
-        command = [*launcher, "-m", "trm", "train", str(self.folder / "tiny.yaml"), "--data", str(self.data)]
+        data = [option for folder in self.data for option in ("--data", str(folder))]
+        command = [*launcher, "-m", "trm", "train", str(self.folder / "tiny.yaml"), *data]
         self.process = subprocess.Popen(
             [*command, "--out", str(self.folder / "run"), *options],
             stderr=open(self.folder / "log", "ab"),  # noqa: SIM115

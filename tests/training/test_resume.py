@@ -107,6 +107,47 @@ def test_a_finished_run_goes_on_when_it_is_made_longer(data, tmp_path):
     assert all(torch.equal(state[name], state_b[name]) for name in state)
 
 
+def longer_by_epochs(data, folder, epochs):
+    return Training(folder, data, epochs=epochs, max_steps=None, lr_min_ratio=1.0)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_of_more_epochs_goes_on_to_what_it_would_have_been_at_once(data, tmp_path, killed):
+    """Whole intervals of 67 batches: weights, best validation and metrics are those of one training."""
+    assert longer_by_epochs(data, tmp_path / "a", 20).run() == 0
+    longer = longer_by_epochs(data, tmp_path / "a", 60)
+    assert longer.newest_step() == 67
+    if killed:
+        longer.start()
+        wait_for_progress(longer)
+        longer.kill()
+        assert 67 < longer.newest_step() < 201
+    assert longer.run() == 0, longer.log
+    assert "from step 67" in longer.log
+    at_once = longer_by_epochs(data, tmp_path / "b", 60)
+    assert at_once.run() == 0
+    assert_same_bits(longer, at_once)
+
+
+def test_a_run_of_fewer_epochs_says_that_it_had_gone_further(data, tmp_path):
+    def trained(name, epochs):
+        training = longer_by_epochs(data, tmp_path / name, epochs)
+        assert training.run() == 0, training.log
+        _, weights, metrics = results(training)
+        return training.log, weights, metrics
+
+    _, weights, metrics = trained("a", 60)
+    log, fewer_weights, fewer_metrics = trained("a", 20)
+    assert "was trained to step 201 before, further than the 67 steps asked for now, which are trained anew" in log
+    _, alone_weights, alone_metrics = trained("b", 20)
+    assert fewer_metrics == alone_metrics
+    assert all(torch.equal(tensor, alone_weights[name]) for name, tensor in fewer_weights.items())
+    log, again_weights, again_metrics = trained("a", 60)  # and back: nothing is lost
+    assert "from step 201" in log
+    assert again_metrics == metrics
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again_weights.items())
+
+
 def test_a_changed_configuration_starts_anew(data, tmp_path):
     assert Training(tmp_path, data, max_steps=20).run() == 0
     changed = Training(tmp_path, data, max_steps=20, lr=2e-3)

@@ -1,5 +1,6 @@
 """What a training does, beside stopping and going on."""
 
+import itertools
 import json
 
 import numpy as np
@@ -10,8 +11,10 @@ import yaml
 from tests.training.runs_of_processes import EXPERIMENT, Training, assert_same_bits
 from trm.config import check
 from trm.data.build import build
+from trm.data.sampler import plan_interval
 from trm.tensors import read_tensors
-from trm.training.loop import NotFinite, train
+from trm.training.loop import RESUMABLE, NotFinite, train
+from trm.training.stopping import Stopper
 
 
 def lines(training):
@@ -79,6 +82,64 @@ def test_metrics_have_a_line_per_interval_and_per_evaluation(undisturbed):
     assert evaluated == [67, 134, 201, 268, 300]
     names = {line["split"] for line in lines(undisturbed) if "split" in line}
     assert names == {"validation", "test"}
+
+
+def test_a_stop_amid_an_evaluation_leaves_no_line_twice(data, tmp_path, monkeypatch):
+    """Stopped when it asks for the nth time: after a step, in the evaluation on the one split, on the other."""
+    experiment = check({**EXPERIMENT, "training": {**EXPERIMENT["training"], "max_steps": 2}}, "tiny")
+
+    def trained(name, stop_at):
+        asked = itertools.count(1)
+        monkeypatch.setattr(Stopper, "asked", lambda stopper: next(asked) == stop_at)
+        status = train(experiment, data, tmp_path / name, None, 0, None, "cpu")
+        found = (tmp_path / name / "metrics.jsonl").read_text().splitlines() if status == 0 else []
+        return status, [{**json.loads(line), "seconds": None} for line in found]
+
+    whole = trained("whole", None)
+    stops = 0
+    while trained(f"{stops}", stops + 1)[0] == RESUMABLE:
+        assert trained(f"{stops}", None) == whole
+        stops += 1
+    assert stops == 1 + 2 + 2  # one step, 18 validation boards and 20 test boards, 16 at a time
+
+
+def test_every_interval_is_planned_once(data, tmp_path, monkeypatch):
+    planned = []
+
+    def plan(split, batch_size, epochs, seed, interval, cap):
+        planned.append(interval)
+        return plan_interval(split, batch_size, epochs, seed, interval, cap)
+
+    monkeypatch.setattr("trm.training.loop.plan_interval", plan)
+    keys = {"epochs": 6, "eval_interval": 2, "max_steps": None}
+    experiment = check({**EXPERIMENT, "training": {**EXPERIMENT["training"], **keys}}, "tiny")
+    assert train(experiment, data, tmp_path / "run", None, 0, None, "cpu") == 0
+    assert planned == [0, 1, 2]
+
+
+def test_a_visit_takes_no_more_examples_of_a_puzzle_than_the_cap(tmp_path):
+    """Groups of one puzzle with 4 examples: a cap of 1 makes an epoch a quarter as long."""
+    experiment = check({**EXPERIMENT, "dataset": {**EXPERIMENT["dataset"], "num_aug": 0, "validation": 0.0}}, "tiny")
+    build(experiment.dataset, tmp_path / "data")
+    split, groups = tmp_path / "data" / "train", np.arange(16, dtype=np.int32)
+    facts = json.loads((split / "dataset.json").read_text())
+    facts |= {"total_groups": 15, "total_puzzles": 15, "mean_puzzle_examples": 4.0}
+    (split / "dataset.json").write_text(json.dumps(facts))
+    for name, array in (
+        ("group_indices", groups),
+        ("puzzle_indices", 4 * groups),
+        ("puzzle_identifiers", 0 * groups[1:]),
+    ):
+        np.save(split / f"all__{name}.npy", array)
+    (split / "all__variants.npy").unlink()
+    steps = {}
+    for cap in (None, 1):
+        keys = {"epochs": 32, "eval_interval": 32, "global_batch_size": 8, "max_steps": None, "final_weights": "last"}
+        training = {**EXPERIMENT["training"], **keys, "max_examples_per_puzzle": cap}
+        tree = {**EXPERIMENT, "dataset": experiment.dataset.model_dump(mode="json"), "training": training}
+        assert train(check(tree, "tiny"), tmp_path / "data", tmp_path / f"{cap}", None, 0, None, "cpu") == 0
+        steps[cap] = json.loads((tmp_path / f"{cap}" / "provenance.json").read_text())["steps"]
+    assert steps == {None: 32 * 15 * 4 // 8, 1: 32 * 15 // 8}
 
 
 def test_bfloat16_trains_and_resumes_on_the_cpu(data, tmp_path):

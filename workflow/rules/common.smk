@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 from pathlib import Path
 
 from trm.config import puzzle_names
@@ -10,13 +11,34 @@ from trm.puzzles import module as puzzle_module
 ARRAYS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices"]
 FIGURES = ["learning-curve", "accuracy-by-step", "gallery"]
 RAW_DATA = config["raw_data"] or os.environ.get("TRM_RAW_DATA")
+if RAW_DATA and not Path(RAW_DATA).is_dir():
+    raise WorkflowError(
+        f"raw_data: {RAW_DATA} is no folder, expected one with a folder of raw files per puzzle"
+    )
+
+
+def with_raw_data(experiment):
+    """The experiment with the folders of raw files at hand for its puzzles, where there are any."""
+    first, *others = map(with_raw_folder, experiment.datasets)
+    return experiment.model_copy(update={"dataset": first, "more_datasets": others})
+
+
+def with_raw_folder(dataset):
+    """The dataset section with the folder of raw files at hand for its puzzle, where there is one."""
+    folder = Path(RAW_DATA or "") / dataset.puzzle
+    if dataset.raw or not RAW_DATA or not folder.is_dir():
+        return dataset
+    return dataset.model_copy(update={"raw": folder})
 
 
 def load_experiments():
     """All experiment files of config/experiments, checked, by name."""
     try:
         files = sorted(Path("config/experiments").glob("*.yaml"))
-        loaded = {file.stem: load_experiment(file, config["set"]) for file in files}
+        loaded = {
+            file.stem: with_raw_data(load_experiment(file, config["set"]))
+            for file in files
+        }
         for name, experiment in loaded.items():
             if experiment.name != name:
                 raise BadInput(
@@ -35,7 +57,9 @@ def load_experiments():
 EXPERIMENTS = load_experiments()
 CHOSEN = config["experiments"]
 DATASETS = {
-    experiment.dataset.name: experiment.dataset for experiment in EXPERIMENTS.values()
+    dataset.name: dataset
+    for experiment in EXPERIMENTS.values()
+    for dataset in experiment.datasets
 }
 TARGETS = {name: [name] for name in EXPERIMENTS} | {
     puzzle: [
@@ -55,14 +79,15 @@ wildcard_constraints:
     kind="|".join(FIGURES),
 
 
-def dataset_of(wildcards):
-    """Folder of the dataset that an experiment trains on."""
-    return f"<results>/datasets/{EXPERIMENTS[wildcards.experiment].dataset.name}"
+def dataset_folders(name):
+    """Folders of the datasets that an experiment trains on."""
+    return [
+        f"<results>/datasets/{dataset.name}" for dataset in EXPERIMENTS[name].datasets
+    ]
 
 
-def dataset_files(wildcards):
-    """The files of the dataset that an experiment trains on."""
-    folder = dataset_of(wildcards)
+def files_of_dataset(folder):
+    """The files of the dataset in a folder."""
     splits = [
         f"{folder}/{split}/{part}"
         for split in ("train", "test")
@@ -71,22 +96,57 @@ def dataset_files(wildcards):
     return [f"{folder}/provenance.json", *splits]
 
 
+def dataset_files(wildcards):
+    """The files of the dataset that an experiment is scored on, the first one it trains on."""
+    return files_of_dataset(dataset_folders(wildcards.experiment)[0])
+
+
+def all_dataset_files(wildcards):
+    """The files of the datasets that an experiment trains on, in their order."""
+    folders = dataset_folders(wildcards.experiment)
+    return [file for folder in folders for file in files_of_dataset(folder)]
+
+
+def data_options(wildcards, input):
+    """Where `trm train` finds the datasets, in their order."""
+    folders = [
+        Path(file).parent for file in input.data if file.endswith("/provenance.json")
+    ]
+    return " ".join(f"--data {folder}" for folder in folders)
+
+
 def dataset_parts(name):
-    """What is made of an experiment's dataset besides itself."""
-    folder = f"<results>/datasets/{EXPERIMENTS[name].dataset.name}"
-    return [f"{folder}/audit.json", f"{folder}/preview.png"]
+    """What is made of an experiment's datasets besides themselves."""
+    return [
+        f"{folder}/{part}"
+        for folder in dataset_folders(name)
+        for part in ("audit.json", "preview.png")
+    ]
+
+
+def init_files(wildcards):
+    """What a training reads of the run that it starts from, where it does."""
+    init = EXPERIMENTS[wildcards.experiment].training.init
+    return [f"{init}/{part}" for part in ("model.safetensors", "config.yaml") if init]
+
+
+def ancestors(name):
+    """The experiments that a training starts from a run of, nearest first; other folders stand for themselves."""
+    found = [name]
+    while init := EXPERIMENTS[found[-1]].training.init:
+        *_, runs, parent, seed = ("", "", *Path(init).parts)
+        if runs != "runs" or parent not in EXPERIMENTS or parent in found:
+            break
+        found.append(parent)
+    return found[1:]
 
 
 def raw_files(wildcards):
     """The raw files a dataset is built from: those at hand, or downloads."""
     dataset = DATASETS[wildcards.dataset]
-    folder = dataset.raw or (
-        Path(RAW_DATA) / dataset.puzzle
-        if RAW_DATA
-        else f"<results>/raw/{dataset.puzzle}"
-    )
+    names = puzzle_module(dataset.puzzle).raw_files(dataset)
     return [
-        f"{folder}/{name}" for name in puzzle_module(dataset.puzzle).raw_files(dataset)
+        f"{dataset.raw or f'<results>/raw/{dataset.puzzle}'}/{name}" for name in names
     ]
 
 
@@ -104,10 +164,16 @@ def dataset_experiment(wildcards):
 def training_sections(name):
     """What shapes a run, as a command-line argument: editing anything else reruns nothing."""
     sections = EXPERIMENTS[name].model_dump(
-        mode="json", include={"name", "dataset", "model", "training"}
+        mode="json", include={"name", "dataset", "more_datasets", "model", "training"}
     )
-    sections["dataset"].pop("raw")
+    for section in (sections["dataset"], *sections["more_datasets"]):
+        section.pop("raw")
     return json.dumps(sections)
+
+
+def started_from(name):
+    """A hash of what shapes the runs that a training starts from: see `shaped_by`."""
+    return fingerprint(list(map(training_sections, ancestors(name))))[:16]
 
 
 def shaped_by(names):
@@ -117,7 +183,10 @@ def shaped_by(names):
     miss the input of an output that is there.
     """
     return fingerprint(
-        [(training_sections(name), evaluation_options(name)) for name in names]
+        [
+            (training_sections(name), started_from(name), evaluation_options(name))
+            for name in names
+        ]
     )[:16]
 
 
@@ -136,6 +205,15 @@ def about(names):
 def resource(key):
     """A function of the wildcards that gives a resource of the training job."""
     return lambda wildcards: getattr(EXPERIMENTS[wildcards.experiment].resources, key)
+
+
+def logging_options(wildcards):
+    """Where the figures of a training go, as options of `trm train`."""
+    logging = EXPERIMENTS[wildcards.experiment].logging.model_dump(mode="json")
+    return " ".join(
+        f"--set {shlex.quote(f'logging.{key}={json.dumps(value)}')}"
+        for key, value in logging.items()
+    )
 
 
 def lsf_extra(wildcards):
@@ -170,5 +248,7 @@ def figure_files(name):
 def evaluation_options(name):
     """The evaluation section as options of `trm evaluate`."""
     evaluation = EXPERIMENTS[name].evaluation
-    subset = f"--subset {evaluation.subset} " if evaluation.subset else ""
-    return f"{subset}--batch-size {evaluation.batch_size}"
+    options = evaluation.model_dump(mode="json", exclude_none=True)
+    return " ".join(
+        f"--{key.replace('_', '-')} {value}" for key, value in options.items()
+    )

@@ -2,7 +2,8 @@
 # goes on from the last one. Status 75 says so; retries for clusters stand in their profiles.
 rule train:
     input:
-        dataset_files,
+        data=all_dataset_files,
+        init=init_files,
     output:
         model="<results>/runs/{experiment}/seed-{seed}/model.safetensors",
         config="<results>/runs/{experiment}/seed-{seed}/config.yaml",
@@ -20,9 +21,11 @@ rule train:
         mem_mb=resource("mem_mb"),
         gpu=resource("gpus"),
         lsf_extra=lsf_extra,
+        logging=logging_options,
     params:
         experiment=lambda wildcards: training_sections(wildcards.experiment),
-        data=subpath(input[0], parent=True),
+        started_from=lambda wildcards: started_from(wildcards.experiment),
+        data=data_options,
         folder=subpath(output.model, parent=True),
         checkpoints=subpath(output.model, ancestor=4),
     shell:
@@ -31,6 +34,6 @@ rule train:
         " if [ {resources.gpu} -gt 1 ]; then"
         "   launcher='torchrun --standalone --nproc-per-node {resources.gpu} -m trm';"
         " fi;"
-        " exec $launcher train {params.experiment:q} --data {params.data} --out {params.folder}"
+        " exec $launcher train {params.experiment:q} {params.data} --out {params.folder} {resources.logging}"
         " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"
         " --seed {wildcards.seed} --time-budget {resources.runtime} 2> >(tee {log} >&2)"

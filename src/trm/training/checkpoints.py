@@ -24,27 +24,32 @@ NAME = re.compile(r"step-(\d{8,})\.safetensors")
 SHAPELESS = {"max_steps", "checkpoint_every"}
 
 
-def run_fingerprint(content_sha256: str, model: dict, training: dict, seed: int) -> str:
+def run_fingerprint(
+    content_sha256: list[str], model: dict, training: dict, seed: int, init_sha256: str | None = None
+) -> str:
     """Names what shapes the weights of a run: equal fingerprints, equal weights at every step.
 
-    The length of a training shapes them only where the learning rate falls towards its end.
+    It takes the hashes of the datasets, in order, and of the weights that the training starts from, wherever they lie.
+    The length of a training shapes its weights only where something happens at a share of the way.
     """
-    shapeless = SHAPELESS | ({"epochs"} if training["lr_min_ratio"] == 1 else set())
-    shaping = {key: value for key, value in training.items() if key not in shapeless}
+    by_share = training["lr_min_ratio"] < 1 or training["curriculum"] or training["freeze_weights_epochs"]
+    shapeless = SHAPELESS | (set() if by_share else {"epochs"})
+    shaping = {key: value for key, value in training.items() if key not in shapeless} | {"init": init_sha256}
     return fingerprint([content_sha256, model, shaping, seed])[:16]
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write the checkpoint of a step, then remove all but the newest two up to it."""
-    with atomic(folder / f"step-{step:08}.safetensors") as path:
+    with atomic(_path(folder, step)) as path:
         write_tensors(path, tensors, state)
-    for old in _newest_first(folder, step)[KEPT:]:
-        old.unlink()
+    for old in [other for other in _newest_first(folder) if other <= step][KEPT:]:
+        _path(folder, old).unlink()
 
 
-def load(folder: Path, at_most: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the newest whole checkpoint up to a step; None where there is none."""
-    for path in _newest_first(folder, at_most):
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of the newest whole checkpoint; None where there is none."""
+    for step in _newest_first(folder):
+        path = _path(folder, step)
         try:
             return read_tensors(path)
         except BadInput as error:
@@ -52,7 +57,15 @@ def load(folder: Path, at_most: int) -> tuple[dict[str, Tensor], dict[str, Any]]
     return None
 
 
-def _newest_first(folder: Path, at_most: int) -> list[Path]:
-    found = [match for match in map(NAME.fullmatch, os.listdir(folder) if folder.is_dir() else []) if match]
-    steps = sorted((int(match[1]) for match in found), reverse=True)
-    return [folder / f"step-{step:08}.safetensors" for step in steps if step <= at_most]
+def newest(folder: Path) -> int | None:
+    """The step of the newest checkpoint, whole or not; None where there is none."""
+    return next(iter(_newest_first(folder)), None)
+
+
+def _newest_first(folder: Path) -> list[int]:
+    found = map(NAME.fullmatch, os.listdir(folder) if folder.is_dir() else [])
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08}.safetensors"

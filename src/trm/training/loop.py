@@ -3,35 +3,42 @@
     CHECKPOINTS/metrics.jsonl                  one line per `log_every` steps, one per evaluation
     CHECKPOINTS/step-00001000.safetensors      the newest two
     CHECKPOINTS/best.safetensors               weights of the best validation so far, where there is one
+    CHECKPOINTS/tensorboard, CHECKPOINTS/wandb     where `logging` asks for them
+    CHECKPOINTS/STEPS-steps/                   the same of a training that ends before one that was here first
 
 A run that was killed goes on from its newest checkpoint, cuts metrics.jsonl back to it, and ends with the same bits.
 """
 
 import contextlib
+import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from trm.config import Experiment, Training
-from trm.data.layout import Split, content_hash, published_files, read_split
-from trm.data.sampler import plan_interval, total_steps
+from trm.config import Dataset, Experiment
+from trm.data.layout import content_hash, published_files, read_split
+from trm.data.mixture import mixed, read_splits
+from trm.data.sampler import Plan, plan_interval, total_steps
+from trm.data.split import Split
 from trm.evaluation.inference import answer, to_batch
-from trm.files import BadInput, Fault, atomic
-from trm.models.losses import METRICS
-from trm.models.trm import TRM
+from trm.files import BadInput, Fault, atomic, read_json
+from trm.models import build_model, lora
 from trm.progress import Advance, progress
 from trm.runs import write_run
 from trm.tensors import read_tensors, write_tensors
 from trm.training import checkpoints
 from trm.training.distribution import World, join, leave, pick_device
 from trm.training.lock import Held, Lock
+from trm.training.start import start_from, weights_hash
 from trm.training.stopping import Stopper
+from trm.training.trackers import Send, check_installed, tracking
 from trm.training.trainer import Outputs, Trainer
 
 RESUMABLE = 75  # exit status of a run that stopped early and goes on when started again
@@ -56,45 +63,76 @@ class Position:
     starts: int = 0
 
 
-def batches(split: Split, config: Training, seed: int, interval: int, index: int) -> Iterator[tuple]:
-    """The training from a position on: (interval, index, rows [global_batch_size], whether the interval ends)."""
-    for i in range(interval, config.epochs // config.eval_interval):
-        plan = plan_interval(split, config.global_batch_size, config.eval_interval, seed, i)
+def batches(planned: Callable[[int], Plan], intervals: int, interval: int, index: int) -> Iterator[tuple]:
+    """The training from a position on: (interval, index, rows [global_batch_size], whether the interval ends).
+
+    `planned` gives the plan of each of the `intervals`.
+    """
+    for i in range(interval, intervals):
+        plan = planned(i)
         for k in range(index, len(plan)):
             yield i, k, plan.rows(k), k + 1 == len(plan)
         index = 0
 
 
-class Run:
-    """One training: an experiment on the dataset in `data` with one seed, checkpoints in `folder`."""
+@dataclass(frozen=True)
+class Trial:
+    """What is evaluated on while training."""
 
-    def __init__(self, experiment: Experiment, seed: int, data: Path, folder: Path, world: World, stopper: Stopper):
-        self.config, self.seed, self.folder = experiment.training, seed, folder
+    about: dict[str, str]  # the split and, behind the first dataset, the dataset, as lines of metrics.jsonl say it
+    split: Split
+    rows: np.ndarray  # those that are scored
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the best weights are chosen by it."""
+        return self.about["split"] == "validation"
+
+
+class Run:
+    """One training: an experiment on the datasets in `data` with one seed, checkpoints in `folder`."""
+
+    def __init__(
+        self, experiment: Experiment, seed: int, data: list[Path], folder: Path, world: World, stopper: Stopper
+    ):
+        self.config, self.seed = experiment.training, seed
         self.world, self.stopper = world, stopper
-        self.train = read_split(data / "train")
-        self.evaluations = {"test": read_split(data / "test")}
-        if experiment.dataset.validation:
-            self.evaluations = {"validation": read_split(data / "validation"), **self.evaluations}
-        for split in self.evaluations.values():
-            split.check_tokens()  # those of the training split are checked batch by batch
+        self.send: Send = lambda line: None  # takes the lines of metrics.jsonl elsewhere as well
+        self.train = mixed(read_splits(data, "train"))
+        self.trials = trials(experiment, data)
+        for trial in self.trials:
+            trial.split.check_tokens()  # those of the training split are checked batch by batch
         metadata, batch_size = self.train.metadata, self.config.global_batch_size
         if batch_size % world.size:
             raise BadInput(f"training.global_batch_size: {batch_size} rows do not divide among {world.size} ranks")
-        total = total_steps(self.train, batch_size, self.config.epochs)
-        if not len(plan_interval(self.train, batch_size, self.config.eval_interval, seed, 0)):
+        cap = self.config.max_examples_per_puzzle
+        total = total_steps(self.train, batch_size, self.config.epochs, cap)
+
+        @functools.lru_cache(maxsize=1)  # the first plan is looked at here, and used below
+        def planned(interval: int) -> Plan:
+            return plan_interval(self.train, batch_size, self.config.eval_interval, seed, interval, cap)
+
+        self.planned = planned
+        if not len(planned(0)):
             raise BadInput(
                 f"training.global_batch_size: {batch_size} rows, but an interval of {self.config.eval_interval} epochs "
                 f"over {metadata.total_groups} groups does not fill one batch"
             )
         self.max_steps = min(total, self.config.max_steps or total)
-        model = TRM(experiment.model, metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, seed)
-        self.trainer = Trainer(model.to(world.device), self.config, total, world)
-        self.sums = torch.zeros(len(METRICS), dtype=torch.float64, device=world.device)  # since the last line
+        self.reached = checkpoints.newest(folder) or 0
+        self.folder = folder if self.reached <= self.max_steps else folder / f"{self.max_steps}-steps"
+        shape = (metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
+        model = build_model(experiment.model, *shape, seed)
+        if self.config.init is not None:
+            start_from(self.config.init, model, self.config.init_puzzle_emb, seed)
+        self.trainer = Trainer(model.to(world.device), self.config, total, world, seed)
+        # figures since the last line
+        self.sums = torch.zeros(len(self.trainer.metric_names), dtype=torch.float64, device=world.device)
         self.at = Position()
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, where there is one."""
-        found = checkpoints.load(self.folder, at_most=self.max_steps)
+        found = checkpoints.load(self.folder)
         if found is not None:
             tensors, state = found
             self.at = Position(**state)
@@ -110,7 +148,14 @@ class Run:
     def announce(self, name: str) -> None:
         """Say what is about to run, where, and from which step."""
         config, model = self.config, self.trainer.model.config
-        start = f"from step {self.at.step}" if self.at.step else "from nothing"
+        start = f"from {config.init}" if config.init else "from nothing"
+        if self.at.step:
+            start = f"from step {self.at.step}"
+        if self.reached > self.max_steps:
+            self._say(
+                f"{self.folder.parent}: was trained to step {self.reached} before, further than the {self.max_steps} "
+                f"steps asked for now, which are trained anew; the further ones stay"
+            )
         self._say(
             f"training {name}, seed {self.seed}, {start}: {self.parameters():,} weights, {self.max_steps} steps of "
             f"{config.global_batch_size} rows, {model.forward_dtype} on {self.world.size} x {self.device_name()}; "
@@ -118,8 +163,8 @@ class Run:
         )
 
     def parameters(self) -> int:
-        """Trained weights, puzzle embeddings apart."""
-        return sum(parameter.numel() for parameter in self.trainer.parameters)
+        """Weights, puzzle embeddings apart."""
+        return sum(parameter.numel() for parameter in self.trainer.model.parameters())
 
     def device_name(self) -> str:
         device = self.world.device
@@ -140,7 +185,8 @@ class Run:
         with progress("training", self.max_steps, at.logged) as advance:
             if at.due and not self._evaluate():
                 return self._stop()
-            for interval, index, rows, ends in batches(self.train, self.config, self.seed, at.interval, at.index):
+            intervals = self.config.epochs // self.config.eval_interval
+            for interval, index, rows, ends in batches(self.planned, intervals, at.interval, at.index):
                 if at.step >= self.max_steps:
                     break
                 begin = time.monotonic()
@@ -176,12 +222,13 @@ class Run:
     def _log(self, outputs: Outputs, advance: Advance) -> None:
         """Write the figures of the steps since the last line: shares of the rows that halted, losses per row."""
         self._check_finite()
-        figures = dict(zip(METRICS, self.sums.tolist(), strict=True))
+        names = self.trainer.metric_names
+        figures = dict(zip(names, self.sums.tolist(), strict=True))
         steps = self.at.step - self.at.logged
         rows = steps * self.config.global_batch_size
         count = figures["count"]
-        halted = {name: figures[name] / count if count else None for name in METRICS[1:5]}
-        losses = {name: figures[name] / rows for name in METRICS[5:]}
+        halted = {name: figures[name] / count if count else None for name in names[1:5]}
+        losses = {name: figures[name] / rows for name in names[5:]}
         self._write({"step": self.at.step, "lr": outputs.lr, "count": int(count), **halted, **losses})
         self.sums.zero_()
         self.at.logged = self.at.step
@@ -202,17 +249,21 @@ class Run:
             with open(self.metrics, "a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "seconds": round(self.at.seconds, 3)}) + "\n")
             self.at.metrics_bytes = self.metrics.stat().st_size
+            self.send(line)
 
     def _evaluate(self) -> bool:
         """Evaluate the averaged weights as they stand now; False when asked to stop meanwhile."""
-        for name, split in self.evaluations.items():
-            rows = split.spread(self.config.eval_subset if name == "test" else None)
-            figures = self._score(split, rows)
+        scores = []
+        for trial in self.trials:
+            figures = self._score(trial.split, trial.rows)
             if figures is None:
                 return False
-            self._write({"step": self.at.step, "split": name, "examples": len(rows), "of": len(split), **figures})
+            scores.append(figures)
+        for trial, figures in zip(self.trials, scores, strict=True):  # all or none: what was stopped is done again
+            counts = {"examples": len(trial.rows), "of": len(trial.split)}
+            self._write({"step": self.at.step, **trial.about, **counts, **figures})
             best = self.at.best or {"exact_accuracy": -1.0}
-            if name == "validation" and figures["exact_accuracy"] > best["exact_accuracy"]:
+            if trial.chooses and figures["exact_accuracy"] > best["exact_accuracy"]:
                 self.at.best = {"step": self.at.step, **figures}
                 if self.world.leads:
                     with atomic(self.folder / "best.safetensors") as path:
@@ -228,7 +279,7 @@ class Run:
                 if world.any(self.stopper.asked()):
                     return None
                 part = np.array_split(rows[start : start + size], world.size)[world.rank]
-                a = answer(trainer.model, to_batch(split, part, world.device))
+                a = answer(trainer.model, to_batch(split, part, world.device), part)
                 exact = a.exact[:, -1]
                 right = ((a.predictions == a.labels) & a.asked).sum()
                 sums += torch.tensor(
@@ -263,43 +314,89 @@ class Run:
         self.stopper.took("save", time.monotonic() - begin)
 
 
+def trials(experiment: Experiment, data: list[Path]) -> list[Trial]:
+    """The evaluations of a training: the first dataset's validation and test split, then the others' test splits."""
+    found = []
+    if experiment.dataset.validation:
+        split = read_split(data[0] / "validation")
+        found.append(Trial({"split": "validation"}, split, split.spread(None)))
+    for dataset, split in zip(experiment.datasets, read_splits(data, "test"), strict=True):
+        about = {"split": "test"} | ({"dataset": dataset.name} if dataset is not experiment.dataset else {})
+        found.append(Trial(about, split, split.spread(experiment.training.eval_subset)))
+    return found
+
+
+def data_facts(dataset: Dataset, folder: Path, content: str) -> dict[str, Any]:
+    """What a run says of a dataset that it was trained on."""
+    metadata = read_json(folder / "train" / "dataset.json")
+    return {
+        "name": dataset.name,
+        "content_sha256": content,
+        "published_files": published_files(folder),
+        "num_puzzle_identifiers": metadata["num_puzzle_identifiers"],
+    }
+
+
 def train(
-    experiment: Experiment, data: Path, out: Path, root: Path | None, seed: int, budget: float | None, device: str
+    experiment: Experiment,
+    data: Path,
+    out: Path,
+    root: Path | None,
+    seed: int,
+    budget: float | None,
+    device: str,
+    more_data: Sequence[Path] = (),
 ) -> int:
     """Train an experiment on the dataset in `data` and write the run to `out`; returns the exit status.
 
-    Checkpoints go below `root` (beside `out` where None); a run stopped early, by a signal or before its time
-    `budget` (minutes) ends, returns 75 and goes on when called again.
+    `more_data` holds the datasets of its `more_datasets`, in their order. Checkpoints go below `root` (beside `out`
+    where None); a run stopped early, by a signal or before its time `budget` (minutes) ends, returns 75 and goes on
+    when called again.
     """
+    check_installed(experiment.logging)
+    folders = [data, *more_data]
+    if len(folders) != len(experiment.datasets):
+        raise BadInput(
+            f"--data: {len(folders)} given, expected {len(experiment.datasets)}: that of `dataset`, then those of "
+            f"`more_datasets` in their order"
+        )
     stopper = Stopper(budget)
     root = root or out.with_name(f"{out.name}.checkpoints")
     if root.resolve().is_relative_to(out.resolve()):
         raise BadInput(f"--checkpoints {root}: inside --out, which is emptied before a retry; expected another folder")
-    content = content_hash(data)
-    training = experiment.training.model_dump()
-    fingerprint = checkpoints.run_fingerprint(content, experiment.model.model_dump(), training, seed)
+    hashes = [content_hash(folder) for folder in folders]
+    init = experiment.training.init and weights_hash(experiment.training.init)
+    model, training = experiment.model.model_dump(), experiment.training.model_dump()
+    fingerprint = checkpoints.run_fingerprint(hashes, model, training, seed, init)
     folder = root / fingerprint
     world = join(pick_device(device))
     try:
-        run = Run(experiment, seed, data, folder, world, stopper)  # checks everything, writes nothing
-        with Lock(folder / "lock.json") if world.leads else contextlib.nullcontext() as lock:
+        run = Run(experiment, seed, folders, folder, world, stopper)  # checks everything, writes nothing
+        with Lock(run.folder / "lock.json") if world.leads else contextlib.nullcontext() as lock:
             run.resume()
             run.announce(experiment.name)
 
             def check() -> None:
                 if lock is not None and lock.lost:
-                    raise Held(f"{folder}: another trainer took over; this one stops without saving")
+                    raise Held(f"{run.folder}: another trainer took over; this one stops without saving")
 
-            if not run.go(check):
-                return RESUMABLE
+            with contextlib.ExitStack() as stack:
+                if world.leads:
+                    name, about = f"{experiment.name}-seed-{seed}", experiment.model_dump(mode="json")
+                    logging = tracking(experiment.logging, run.metrics, name, fingerprint, about)
+                    run.send = stack.enter_context(logging)
+                if not run.go(check):
+                    return RESUMABLE
             if world.leads:
                 weights, step = run.final_weights()
+                adapters = lora.adapters(weights)
+                if adapters:  # published folded into the layers, and by themselves
+                    weights = lora.merge(weights, run.config.lora_rank, run.config.lora_alpha)
+                first, *others = map(data_facts, experiment.datasets, folders, hashes)
                 facts = {
-                    "data": {
-                        "name": experiment.dataset.name,
-                        "content_sha256": content,
-                        "published_files": published_files(data),
-                    },
+                    "data": first,
+                    "more_data": others,
+                    "init": init and {"run": str(experiment.training.init), "weights_sha256": init},
                     "fingerprint": fingerprint,
                     "seed": seed,
                     "device": run.device_name(),
@@ -311,7 +408,7 @@ def train(
                     "seconds": round(run.at.seconds, 1),
                     "starts": run.at.starts,
                 }
-                write_run(out, experiment, weights, run.metrics, facts)
+                write_run(out, experiment, weights, run.metrics, facts, adapters)
             return 0
     finally:
         leave(world)

@@ -1,7 +1,7 @@
 """One optimiser step, and all that it changes.
 
 A step is one supervision step of every row of the carry: refill the rows that halted, recurse, take the loss's
-gradient, update. Every random draw is a function of (seed, step, row).
+gradient, update. Every random draw is a function of (seed, step, row). What else a step may do is in recipes.py.
 """
 
 import contextlib
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from trm import draws
 from trm.config import Training
-from trm.models import act
-from trm.models.losses import loss_and_metrics
-from trm.models.trm import TRM
+from trm.models import act, lora
+from trm.models.losses import CONTINUE_METRICS, METRICS, loss_and_metrics
+from trm.models.network import Network
+from trm.models.noise import Noise
+from trm.training import recipes
 from trm.training.distribution import World
 from trm.training.optimizers import EMA, AdamATan2, SignSGD, learning_rate
 
@@ -30,18 +32,24 @@ class Outputs:
     logits: Tensor  # [B, seq_len, vocab_size]
     q: Tensor  # [B, 2]
     loss: Tensor  # sum over rows
-    metrics: Tensor  # [len(METRICS)] sums over rows
+    metrics: Tensor  # [len(Trainer.metric_names)] sums over rows
     lr: float
 
 
 class Trainer:
     """Model, optimisers, averages and carry of a run."""
 
-    def __init__(self, model: TRM, config: Training, total_steps: int, world: World | None = None):
-        self.model, self.config, self.total_steps = model, config, total_steps
+    def __init__(self, model: Network, config: Training, total_steps: int, world: World | None = None, seed: int = 0):
+        self.model, self.config, self.total_steps, self.seed = model, config, total_steps, seed
         self.world = world or World(0, 1, torch.device("cpu"))
-        self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = list(model.parameters())
+        self.metric_names = CONTINUE_METRICS if model.LEARNS_TO_CONTINUE else METRICS
+        if config.trained == "lora":
+            lora.attach(model, config.lora_rank, config.lora_alpha, int(draws.hashed(seed, recipes.ADAPTERS)[0]))
+        elif config.trained == "puzzle_emb" and config.freeze_weights_epochs is None:
+            model.requires_grad_(False)
+        self.frozen_steps = recipes.frozen_steps(config, total_steps)
+        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.adam = AdamATan2(self.parameters, config.beta1, config.beta2, config.weight_decay)
         self.sign = None
         if model.puzzle_emb is not None:
@@ -55,28 +63,53 @@ class Trainer:
         `exploration` says which rows [B] explore, and the least steps [B] of those that do (act.advance).
         """
         model, config, world = self.model, self.config, self.world
-        carry = act.refill(model, self.carry or act.start(model, batch), batch)
-        puzzle_rows = model.puzzle_rows(carry.batch.puzzle_identifiers)
-
-        state, logits, q = model(carry.state, carry.batch.inputs, puzzle_rows)
-        self.carry = act.advance(model.config, carry, state, q.detach(), *exploration)
-        loss, metrics = loss_and_metrics(
-            model.config.loss_type, logits, q, carry.batch.labels, self.carry.halted, self.carry.steps
-        )
+        learning = bool(self.parameters) and t > self.frozen_steps
         for parameter in self.parameters:
             parameter.grad = None
+            parameter.requires_grad_(learning)
+        if config.input_noise:
+            vocab_size = len(model.embed_tokens.embedding_weight)
+            batch = recipes.replace_tokens(batch, config.input_noise, vocab_size, self._noise(recipes.TOKENS, t))
+        noise = self._noise(recipes.STATES, t) if model.is_random else None
+        carry = act.refill(model, self.carry or act.start(model, batch, noise), batch, noise)
+        puzzle_rows = used_rows = model.puzzle_rows(carry.batch.puzzle_identifiers)
+        if config.puzzle_emb_dropout:
+            dropping = self._noise(recipes.EMBEDDINGS, t)
+            used_rows = recipes.drop_embeddings(puzzle_rows, config.puzzle_emb_dropout, dropping)
+        depth = recipes.depth(config, model.config, t, self.total_steps)
+
+        state, logits, q = model(carry.state, carry.batch.inputs, used_rows, depth, noise)
+        self.carry = carry = act.advance(model, carry, state, q.detach(), *exploration)
+        target = act.continue_target(model, carry, used_rows, depth) if model.LEARNS_TO_CONTINUE else None
+        weights = None
+        if config.supervision_decay < 1:
+            most = model.config.halt_max_steps
+            weights = recipes.supervision_weights(carry.steps, config.supervision_decay, most)
+        loss, metrics = loss_and_metrics(
+            model.config.loss_type, logits, q, carry.batch.labels, carry.halted, carry.steps, target, weights
+        )
         (loss / config.global_batch_size).backward()
 
-        world.sum([parameter.grad for parameter in self.parameters])
         world.sum([metrics])
         if self.sign is not None:
             identifiers, gradients = world.gather(carry.batch.puzzle_identifiers), world.gather(puzzle_rows.grad)
             self.sign.step(identifiers, gradients, self._rate(config.puzzle_emb_lr, t))
         lr = self._rate(config.lr, t)
-        self.adam.step(t, lr)
-        if self.ema is not None:
-            self.ema.update()
+        if learning:
+            world.sum([parameter.grad for parameter in self.parameters])
+            self.adam.step(t - self.frozen_steps, lr)
+            if self.ema is not None:
+                self.ema.update()
         return Outputs(logits, q, loss, metrics, lr)
+
+    def _noise(self, stream: int, t: int) -> Noise:
+        return Noise(draws.hashed(self.seed, stream, t, self._rows), self.world.device)
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """This rank's rows, by their place in the global batch."""
+        size = self.config.global_batch_size
+        return np.arange(size)[self.world.rows(size)]
 
     def _rate(self, base: float, t: int) -> float:
         return learning_rate(self.config, base, t, self.total_steps)
@@ -122,7 +155,7 @@ class Trainer:
             return tensors[f"carry.{name}"][rows].to(device)
 
         self.carry = act.Carry(
-            state=tuple(local(f"state.{i}") for i in range(len(self.model.initial_state(1)))),
+            state=tuple(local(f"state.{i}") for i in range(len(self.model.STARTS))),
             steps=local("steps"),
             halted=local("halted"),
             batch=act.Batch(local("inputs"), local("labels"), local("puzzle_identifiers")),
@@ -131,7 +164,6 @@ class Trainer:
     def exploration(self, seed: int, t: int) -> tuple[Tensor, Tensor]:
         """Which rows explore at step `t`, and their least number of steps; the same for any number of ranks."""
         config = self.model.config
-        row = np.arange(self.config.global_batch_size)[self.world.rows(self.config.global_batch_size)]
-        exploring = draws.uniform(seed, EXPLORE, t, row) < config.halt_exploration_prob
-        least = draws.integers(2, config.halt_max_steps + 1, seed, LEAST, t, row)
+        exploring = draws.uniform(seed, EXPLORE, t, self._rows) < config.halt_exploration_prob
+        least = draws.integers(2, config.halt_max_steps + 1, seed, LEAST, t, self._rows)
         return tuple(torch.from_numpy(a).to(self.world.device, non_blocking=True) for a in (exploring, least))
