@@ -194,6 +194,13 @@ class Training(Section):
         description="with init, rows of the puzzle embedding: those of the run, all their mean, or normal with their "
         "mean and deviation; null: keep where there are as many rows, else mean",
     )
+    micro_batch: Count | Literal["auto"] | None = Field(
+        None, description="rows of a rank at a time, for the same update; auto: halved when memory runs out; null: all"
+    )
+    checkpoint_activations: bool = Field(False, description="less memory for a quarter more time: recompute blocks")
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="compile the blocks with torch.compile; auto: on CUDA, where Triton runs"
+    )
     checkpoint_every: Count = Field(1000, description="optimiser steps between checkpoints")
     log_every: Count = Field(50, description="optimiser steps between lines of metrics.jsonl")
     eval_subset: Count | None = Field(

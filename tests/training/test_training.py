@@ -100,7 +100,7 @@ def test_a_stop_amid_an_evaluation_leaves_no_line_twice(data, tmp_path, monkeypa
     while trained(f"{stops}", stops + 1)[0] == RESUMABLE:
         assert trained(f"{stops}", None) == whole
         stops += 1
-    assert stops == 1 + 2 + 2  # one step, 18 validation boards and 20 test boards, 16 at a time
+    assert stops == 1 + 1 + 2  # one step, 6 validation boards and 20 test boards, 16 at a time
 
 
 def test_every_interval_is_planned_once(data, tmp_path, monkeypatch):
@@ -119,7 +119,10 @@ def test_every_interval_is_planned_once(data, tmp_path, monkeypatch):
 
 def test_a_visit_takes_no_more_examples_of_a_puzzle_than_the_cap(tmp_path):
     """Groups of one puzzle with 4 examples: a cap of 1 makes an epoch a quarter as long."""
-    experiment = check({**EXPERIMENT, "dataset": {**EXPERIMENT["dataset"], "num_aug": 0, "validation": 0.0}}, "tiny")
+    base = {**EXPERIMENT, "dataset": {**EXPERIMENT["dataset"], "num_aug": 0, "validation": 0.0}}
+    keys = {"epochs": 32, "eval_interval": 32, "global_batch_size": 8, "max_steps": None, "final_weights": "last"}
+    base["training"] = {**base["training"], **keys}
+    experiment = check(base, "tiny")
     build(experiment.dataset, tmp_path / "data")
     split, groups = tmp_path / "data" / "train", np.arange(16, dtype=np.int32)
     facts = json.loads((split / "dataset.json").read_text())
@@ -134,9 +137,7 @@ def test_a_visit_takes_no_more_examples_of_a_puzzle_than_the_cap(tmp_path):
     (split / "all__variants.npy").unlink()
     steps = {}
     for cap in (None, 1):
-        keys = {"epochs": 32, "eval_interval": 32, "global_batch_size": 8, "max_steps": None, "final_weights": "last"}
-        training = {**EXPERIMENT["training"], **keys, "max_examples_per_puzzle": cap}
-        tree = {**EXPERIMENT, "dataset": experiment.dataset.model_dump(mode="json"), "training": training}
+        tree = {**base, "training": {**base["training"], "max_examples_per_puzzle": cap}}
         assert train(check(tree, "tiny"), tmp_path / "data", tmp_path / f"{cap}", None, 0, None, "cpu") == 0
         steps[cap] = json.loads((tmp_path / f"{cap}" / "provenance.json").read_text())["steps"]
     assert steps == {None: 32 * 15 * 4 // 8, 1: 32 * 15 // 8}

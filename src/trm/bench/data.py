@@ -117,7 +117,7 @@ def measured(name: str, section: dict[str, Any], out: Path) -> Build:
 
 
 def write_positions(path: Path, rows: int, seed: int) -> None:
-    """Legal chess positions from random games, no two alike up to colours, each with a random legal move, as a CSV file."""
+    """Legal chess positions of random games, no two alike up to colours, and a random move in each, as CSV."""
     rng = random.Random(seed)
     board, seen = chess.Board(), set()
     with open(path, "w", newline="") as file, progress("random chess positions", rows) as advance:

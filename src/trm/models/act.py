@@ -21,6 +21,9 @@ class Batch:
     labels: Tensor  # [B, seq_len] int64, IGNORE where there is nothing to predict
     puzzle_identifiers: Tensor  # [B] int64
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        return Batch(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Carry:
@@ -30,6 +33,22 @@ class Carry:
     steps: Tensor  # [B] int32, supervision steps on this puzzle so far
     halted: Tensor  # [B] bool, to be replaced before the next step
     batch: Batch  # the puzzles being worked on
+
+    def __getitem__(self, rows: slice) -> "Carry":
+        return Carry(tuple(s[rows] for s in self.state), self.steps[rows], self.halted[rows], self.batch[rows])
+
+
+def join(carries: list[Carry]) -> Carry:
+    """Carries of some rows each as one."""
+    if len(carries) == 1:
+        return carries[0]
+    batches = [carry.batch for carry in carries]
+    return Carry(
+        state=tuple(map(torch.cat, zip(*(carry.state for carry in carries), strict=True))),
+        steps=torch.cat([carry.steps for carry in carries]),
+        halted=torch.cat([carry.halted for carry in carries]),
+        batch=Batch(*(torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(Batch))),
+    )
 
 
 def start(model: Network, batch: Batch, noise: Noise | None = None) -> Carry:

@@ -20,8 +20,8 @@ from trm.tensors import read_tensors, write_tensors
 KEPT = 2
 NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
-# keys of a training that change neither the weights of a step nor the metrics on the way there
-SHAPELESS = {"max_steps", "checkpoint_every"}
+# keys of a training that change neither the weights of a step nor the metrics on the way there, rounding apart
+SHAPELESS = {"max_steps", "checkpoint_every", "micro_batch", "checkpoint_activations", "compile"}
 
 
 def run_fingerprint(

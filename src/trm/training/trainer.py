@@ -5,6 +5,7 @@ gradient, update. Every random draw is a function of (seed, step, row). What els
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,18 @@ class Outputs:
     lr: float
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a step computed for some of its rows, and where they stand after it."""
+
+    carry: act.Carry
+    logits: Tensor
+    q: Tensor
+    loss: Tensor
+    metrics: Tensor
+    puzzle_gradients: Tensor | None  # of the rows' puzzle embeddings [B, puzzle_emb_ndim]
+
+
 class Trainer:
     """Model, optimisers, averages and carry of a run."""
 
@@ -56,30 +69,76 @@ class Trainer:
             self.sign = SignSGD(model.puzzle_emb, config.puzzle_emb_weight_decay)
         self.ema = EMA(self.parameters, config.ema_rate) if config.ema else None
         self.carry: act.Carry | None = None
+        local = config.global_batch_size // self.world.size
+        self.micro_batch = min(local, config.micro_batch) if isinstance(config.micro_batch, int) else local
 
     def step(self, t: int, batch: act.Batch, exploration: tuple[Tensor, Tensor]) -> Outputs:
         """Optimiser step `t`, counted from 1: one supervision step of every row of the carry.
 
         `exploration` says which rows [B] explore, and the least steps [B] of those that do (act.advance).
         """
-        model, config, world = self.model, self.config, self.world
+        config, world = self.config, self.world
         learning = bool(self.parameters) and t > self.frozen_steps
-        for parameter in self.parameters:
-            parameter.grad = None
-            parameter.requires_grad_(learning)
+        before = self.carry or act.start(self.model, batch, self._noise(recipes.STATES, t))
+        parts = self._parts(t, before, batch, exploration, learning)
+        carry = self.carry = act.join([part.carry for part in parts])
+        metrics = sum(part.metrics for part in parts)
+
+        world.sum([metrics])
+        if self.sign is not None:
+            rows = torch.cat([part.puzzle_gradients for part in parts])
+            identifiers, gradients = world.gather(carry.batch.puzzle_identifiers), world.gather(rows)
+            self.sign.step(identifiers, gradients, self._rate(config.puzzle_emb_lr, t))
+        lr = self._rate(config.lr, t)
+        if learning:
+            world.sum([parameter.grad for parameter in self.parameters])
+            self.adam.step(t - self.frozen_steps, lr)
+            if self.ema is not None:
+                self.ema.update()
+        logits, q = (torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "q"))
+        return Outputs(logits, q, sum(part.loss for part in parts), metrics, lr)
+
+    def _parts(
+        self, t: int, carry: act.Carry, batch: act.Batch, exploration: tuple[Tensor, Tensor], learning: bool
+    ) -> list["Part"]:
+        """The carry's rows a micro-batch at a time, with the weights' gradients of all of them.
+
+        Where memory runs out, the micro-batch is halved for good and the step taken again from its beginning.
+        """
+        while True:
+            for parameter in self.parameters:
+                parameter.grad = None
+                parameter.requires_grad_(learning)
+            starts = range(0, len(carry.steps), self.micro_batch)
+            try:
+                return [self._part(t, slice(i, i + self.micro_batch), carry, batch, exploration) for i in starts]
+            except torch.OutOfMemoryError:
+                if self.config.micro_batch != "auto" or self.micro_batch == 1:
+                    raise
+            self.micro_batch = -(-self.micro_batch // 2)
+            print(f"out of memory: going on with micro-batches of {self.micro_batch} rows", file=sys.stderr)
+            if self.world.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _part(
+        self, t: int, rows: slice, carry: act.Carry, batch: act.Batch, exploration: tuple[Tensor, Tensor]
+    ) -> "Part":
+        """Refill, recurse and take the loss's gradient, for some rows; nothing but gradients is changed."""
+        model, config = self.model, self.config
+        carry, batch = carry[rows], batch[rows]
         if config.input_noise:
             vocab_size = len(model.embed_tokens.embedding_weight)
-            batch = recipes.replace_tokens(batch, config.input_noise, vocab_size, self._noise(recipes.TOKENS, t))
-        noise = self._noise(recipes.STATES, t) if model.is_random else None
-        carry = act.refill(model, self.carry or act.start(model, batch, noise), batch, noise)
+            batch = recipes.replace_tokens(batch, config.input_noise, vocab_size, self._noise(recipes.TOKENS, t, rows))
+        noise = self._noise(recipes.STATES, t, rows) if model.is_random else None
+        carry = act.refill(model, carry, batch, noise)
         puzzle_rows = used_rows = model.puzzle_rows(carry.batch.puzzle_identifiers)
         if config.puzzle_emb_dropout:
-            dropping = self._noise(recipes.EMBEDDINGS, t)
+            dropping = self._noise(recipes.EMBEDDINGS, t, rows)
             used_rows = recipes.drop_embeddings(puzzle_rows, config.puzzle_emb_dropout, dropping)
         depth = recipes.depth(config, model.config, t, self.total_steps)
 
         state, logits, q = model(carry.state, carry.batch.inputs, used_rows, depth, noise)
-        self.carry = carry = act.advance(model, carry, state, q.detach(), *exploration)
+        carry = act.advance(model, carry, state, q.detach(), *(each[rows] for each in exploration))
         target = act.continue_target(model, carry, used_rows, depth) if model.LEARNS_TO_CONTINUE else None
         weights = None
         if config.supervision_decay < 1:
@@ -89,21 +148,11 @@ class Trainer:
             model.config.loss_type, logits, q, carry.batch.labels, carry.halted, carry.steps, target, weights
         )
         (loss / config.global_batch_size).backward()
+        gradients = None if puzzle_rows is None else puzzle_rows.grad
+        return Part(carry, logits.detach(), q.detach(), loss.detach(), metrics, gradients)
 
-        world.sum([metrics])
-        if self.sign is not None:
-            identifiers, gradients = world.gather(carry.batch.puzzle_identifiers), world.gather(puzzle_rows.grad)
-            self.sign.step(identifiers, gradients, self._rate(config.puzzle_emb_lr, t))
-        lr = self._rate(config.lr, t)
-        if learning:
-            world.sum([parameter.grad for parameter in self.parameters])
-            self.adam.step(t - self.frozen_steps, lr)
-            if self.ema is not None:
-                self.ema.update()
-        return Outputs(logits, q, loss, metrics, lr)
-
-    def _noise(self, stream: int, t: int) -> Noise:
-        return Noise(draws.hashed(self.seed, stream, t, self._rows), self.world.device)
+    def _noise(self, stream: int, t: int, rows: slice = slice(None)) -> Noise:
+        return Noise(draws.hashed(self.seed, stream, t, self._rows[rows]), self.world.device)
 
     @property
     def _rows(self) -> np.ndarray:
