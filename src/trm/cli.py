@@ -33,7 +33,9 @@ Overrides = Annotated[
 Data = Annotated[Path, typer.Option("--data", help="folder of a built dataset")]
 Out = Annotated[Path, typer.Option("--out", help="where the result goes")]
 OutFolder = Annotated[Path, typer.Option("--out", file_okay=False, resolve_path=True, help="folder for the result")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto: CUDA where there is any")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="auto: CUDA or Apple's GPU where there is one")
+]
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of finished, evaluated runs")]
 About = Annotated[

@@ -118,8 +118,9 @@ class Model(Section):
     halt_exploration_prob: Probability = Field(
         0.1, description="chance, at each training step, that a row must go on for a random number of steps"
     )
-    forward_dtype: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="type of the activations; weights are float32 always"
+    forward_dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        "bfloat16",
+        description="of the activations, or the best that the device has; weights are float32",
     )
     loss_type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="stablemax in float64 (published) or softmax in float32"

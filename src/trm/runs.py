@@ -23,6 +23,7 @@ from trm.data.mixture import renumbered
 from trm.data.split import Metadata, Split
 from trm.files import BadInput, atomic, read_json, write_json, write_text
 from trm.models import build_model
+from trm.models.hardware import suited
 from trm.models.network import Network
 from trm.provenance import provenance
 from trm.tensors import read_tensors, write_tensors
@@ -73,7 +74,7 @@ def read_run(folder: Path) -> FinishedRun:
 def load_model(run: FinishedRun, metadata: Metadata, device: torch.device) -> Network:
     """The run's model with its final weights, for boards as `metadata` describes them."""
     shape = (metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
-    model = build_model(run.experiment.model, *shape)
+    model = build_model(suited(run.experiment.model, device), *shape)
     weights, _ = read_tensors(run.folder / "model.safetensors")
     check_shapes(run.folder / "model.safetensors", weights, model, "its config.yaml and this dataset")
     model.load_state_dict(weights)

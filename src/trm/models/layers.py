@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 RMS_EPS = 1e-5
 ROPE_THETA = 10000.0
@@ -194,8 +195,14 @@ class Stack(nn.Module):
         cos, sin = rotary or (None, None)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.recomputes = False  # keep only h for the backward pass, and run the blocks again in it
 
     def forward(self, h: Tensor) -> Tensor:
+        if self.recomputes and torch.is_grad_enabled():
+            return checkpoint(self.run, h, use_reentrant=False)
+        return self.run(h)
+
+    def run(self, h: Tensor) -> Tensor:
         rotary = None if self.cos is None else (self.cos, self.sin)
         for block in self.layers:
             h = block(h, rotary)

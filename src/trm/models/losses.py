@@ -20,7 +20,7 @@ def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     arXiv 2501.04697. Ignored tokens give 0.
     """
-    x = logits.double()
+    x = logits.to(widest(logits.device))
     s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
     chosen = s.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return torch.where(labels == IGNORE, 0.0, s.sum(-1).log() - chosen.log())
@@ -30,6 +30,11 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """-log p of the labels [B, n] under the softmax, in float32. Ignored tokens give 0."""
     losses = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none")
     return losses.view(labels.shape)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The type to add up in: float64, but Apple's GPUs have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 TOKEN_LOSSES = {
@@ -77,8 +82,9 @@ def loss_and_metrics(
             (q_halt >= 0) == exact,
             steps,
         )
-        sums = [torch.where(counted, value.double(), 0.0).sum() for value in per_row]
-        metrics = torch.stack([*sums, *(loss.detach().double() for loss in losses)])
+        wide = widest(logits.device)
+        sums = [torch.where(counted, value.to(wide), 0.0).sum() for value in per_row]
+        metrics = torch.stack([*sums, *(loss.detach().to(wide) for loss in losses)])
     if weights is not None:
         losses = [lm_losses.sum(-1) @ weights.to(lm_losses.dtype), *(part @ weights for part in q_losses)]
     lm_loss, *q_losses = losses

@@ -4,7 +4,9 @@ Started by torchrun, or alone; alone every function here does nothing.
 """
 
 import os
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 import torch.distributed as dist
@@ -63,12 +65,25 @@ class World:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called auto, cpu or cuda."""
+    """The device called auto, cpu, cuda or mps (Apple's)."""
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: this machine has no CUDA device that torch can use, expected cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise BadInput("--device mps: this machine has no Apple GPU that torch can use, expected cpu or auto")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = next(device for device in available if available[device])
     return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")) if name == "cuda" else None)
+
+
+def compiles(wanted: bool | str, device: torch.device) -> bool:
+    """Whether blocks are compiled: as the configuration says, with auto on CUDA where Triton runs."""
+    if wanted == "auto":
+        runs_triton = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+        return runs_triton and find_spec("triton") is not None
+    if wanted and device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+        raise BadInput("training.compile: true needs a C++ compiler, expected g++ or clang++ on the PATH, or false")
+    return bool(wanted)
 
 
 def join(device: torch.device) -> World:

@@ -11,10 +11,12 @@ A run that was killed goes on from its newest checkpoint, cuts metrics.jsonl bac
 
 import contextlib
 import functools
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,14 @@ from trm.data.split import Split
 from trm.evaluation.inference import answer, to_batch
 from trm.files import BadInput, Fault, atomic, read_json
 from trm.models import build_model, lora
+from trm.models.act import Batch
+from trm.models.hardware import prepare, suited
+from trm.models.losses import widest
 from trm.progress import Advance, progress
 from trm.runs import write_run
 from trm.tensors import read_tensors, write_tensors
 from trm.training import checkpoints
-from trm.training.distribution import World, join, leave, pick_device
+from trm.training.distribution import World, compiles, join, leave, pick_device
 from trm.training.lock import Held, Lock
 from trm.training.start import start_from, weights_hash
 from trm.training.stopping import Stopper
@@ -122,12 +127,14 @@ class Run:
         self.reached = checkpoints.newest(folder) or 0
         self.folder = folder if self.reached <= self.max_steps else folder / f"{self.max_steps}-steps"
         shape = (metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
-        model = build_model(experiment.model, *shape, seed)
+        model = build_model(suited(experiment.model, world.device), *shape, seed)
+        self.compiled = compiles(self.config.compile, world.device)
+        prepare(model, self.compiled, self.config.checkpoint_activations)
         if self.config.init is not None:
             start_from(self.config.init, model, self.config.init_puzzle_emb, seed)
         self.trainer = Trainer(model.to(world.device), self.config, total, world, seed)
         # figures since the last line
-        self.sums = torch.zeros(len(self.trainer.metric_names), dtype=torch.float64, device=world.device)
+        self.sums = torch.zeros(len(self.trainer.metric_names), dtype=widest(world.device), device=world.device)
         self.at = Position()
 
     def resume(self) -> None:
@@ -158,8 +165,8 @@ class Run:
             )
         self._say(
             f"training {name}, seed {self.seed}, {start}: {self.parameters():,} weights, {self.max_steps} steps of "
-            f"{config.global_batch_size} rows, {model.forward_dtype} on {self.world.size} x {self.device_name()}; "
-            f"checkpoints in {self.folder}"
+            f"{config.global_batch_size} rows, {model.forward_dtype}, {'compiled' if self.compiled else 'eager'}, on "
+            f"{self.world.size} x {self.device_name()}; checkpoints in {self.folder}"
         )
 
     def parameters(self) -> int:
@@ -186,11 +193,9 @@ class Run:
             if at.due and not self._evaluate():
                 return self._stop()
             intervals = self.config.epochs // self.config.eval_interval
-            for interval, index, rows, ends in batches(self.planned, intervals, at.interval, at.index):
-                if at.step >= self.max_steps:
-                    break
+            planned = batches(self.planned, intervals, at.interval, at.index)
+            for interval, index, batch, ends in self._prepared(itertools.islice(planned, self.max_steps - at.step)):
                 begin = time.monotonic()
-                batch = to_batch(self.train, rows[self.world.rows(len(rows))], self.world.device)
                 outputs = self.trainer.step(at.step + 1, batch, self.trainer.exploration(self.seed, at.step + 1))
                 self.sums += outputs.metrics
                 at.step, at.interval, at.index = at.step + 1, interval, index + 1
@@ -207,6 +212,21 @@ class Run:
                     return self._stop()
         self.save()
         return True
+
+    def _prepared(self, planned: Iterator[tuple]) -> Iterator[tuple[int, int, Batch, bool]]:
+        """What is `planned`, with this rank's examples in place of their rows: one batch ahead of the step."""
+
+        def load(interval: int, index: int, rows: np.ndarray, ends: bool) -> tuple[int, int, Batch, bool]:
+            return interval, index, to_batch(self.train, rows[self.world.rows(len(rows))], self.world.device), ends
+
+        with ThreadPoolExecutor(1) as worker:
+            ahead = None
+            for step in planned:
+                now, ahead = ahead, worker.submit(load, *step)
+                if now is not None:
+                    yield now.result()
+            if ahead is not None:
+                yield ahead.result()
 
     def _stop(self) -> bool:
         self.save()
@@ -273,7 +293,7 @@ class Run:
 
     def _score(self, split: Split, rows: np.ndarray) -> dict[str, float] | None:
         trainer, world, size = self.trainer, self.world, self.config.global_batch_size
-        sums = torch.zeros(4, dtype=torch.float64, device=world.device)
+        sums = torch.zeros(4, dtype=widest(world.device), device=world.device)
         with trainer.averaged():
             for start in range(0, len(rows), size):
                 if world.any(self.stopper.asked()):

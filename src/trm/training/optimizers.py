@@ -51,10 +51,10 @@ class SignSGD:
     @torch.no_grad()
     def step(self, puzzle_identifiers: Tensor, gradients: Tensor, lr: float) -> None:
         """Update from the batch's identifiers [B] and the gradients of its rows [B, puzzle_emb_ndim]."""
-        identifiers, place = puzzle_identifiers.unique(return_inverse=True)
-        sums = gradients.new_zeros(len(identifiers), gradients.shape[1]).index_add_(0, place, gradients)
-        rows = self.weights[identifiers]
-        self.weights[identifiers] = rows * (1 - lr * self.weight_decay) - lr * sums.sign()
+        same = puzzle_identifiers[:, None] == puzzle_identifiers  # [B, B]; `unique` would wait for the GPU
+        sums = same.to(gradients.dtype) @ gradients
+        rows = self.weights[puzzle_identifiers]
+        self.weights[puzzle_identifiers] = rows * (1 - lr * self.weight_decay) - lr * sums.sign()
 
 
 class EMA:

@@ -23,6 +23,7 @@ from trm.training import recipes
 from trm.training.distribution import World
 from trm.training.optimizers import EMA, AdamATan2, SignSGD, learning_rate
 
+FLOAT16_SCALE = 2.0**14  # of the loss: its gradients would vanish in float16; a power of two rounds nothing
 EXPLORE, LEAST = 3, 4  # streams of the halting draws, apart from other uses of the same seed
 
 
@@ -68,6 +69,7 @@ class Trainer:
         if model.puzzle_emb is not None:
             self.sign = SignSGD(model.puzzle_emb, config.puzzle_emb_weight_decay)
         self.ema = EMA(self.parameters, config.ema_rate) if config.ema else None
+        self.scale = FLOAT16_SCALE if model.dtype == torch.float16 else 1.0
         self.carry: act.Carry | None = None
         local = config.global_batch_size // self.world.size
         self.micro_batch = min(local, config.micro_batch) if isinstance(config.micro_batch, int) else local
@@ -91,7 +93,10 @@ class Trainer:
             self.sign.step(identifiers, gradients, self._rate(config.puzzle_emb_lr, t))
         lr = self._rate(config.lr, t)
         if learning:
-            world.sum([parameter.grad for parameter in self.parameters])
+            gradients = [parameter.grad for parameter in self.parameters]
+            world.sum(gradients)
+            if self.scale != 1:
+                torch._foreach_mul_(gradients, 1 / self.scale)
             self.adam.step(t - self.frozen_steps, lr)
             if self.ema is not None:
                 self.ema.update()
@@ -147,7 +152,7 @@ class Trainer:
         loss, metrics = loss_and_metrics(
             model.config.loss_type, logits, q, carry.batch.labels, carry.halted, carry.steps, target, weights
         )
-        (loss / config.global_batch_size).backward()
+        (loss * self.scale / config.global_batch_size).backward()
         gradients = None if puzzle_rows is None else puzzle_rows.grad
         return Part(carry, logits.detach(), q.detach(), loss.detach(), metrics, gradients)
 

@@ -1,0 +1,35 @@
+"""What the machine can do, and how a network makes the best of it: type of the activations, compiled blocks, memory."""
+
+import torch
+
+from trm.config import Model
+from trm.models.layers import Stack
+from trm.models.network import Network
+
+
+def suited(config: Model, device: torch.device) -> Model:
+    """The configuration with activations of a type that the device computes in."""
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    return config.model_copy(update={"forward_dtype": suited_dtype(config.forward_dtype, device.type, capability)})
+
+
+def suited_dtype(wanted: str, device: str, capability: tuple[int, int] | None = None) -> str:
+    """The type for a kind of device, on CUDA by its compute capability.
+
+    bfloat16 came with capability 8.0, fast float16 with 7.0; cards before that, such as a GTX 1080, and Apple's
+    compute best in float32.
+    """
+    if wanted == "float32" or device == "cpu":
+        return wanted
+    if device == "mps" or capability < (7, 0):
+        return "float32"
+    return wanted if capability >= (8, 0) else "float16"
+
+
+def prepare(network: Network, compiled: bool, recomputes: bool) -> None:
+    """Compile the blocks of a network, for shapes that do not change, and let them save memory."""
+    for stack in network.modules():
+        if isinstance(stack, Stack):
+            stack.recomputes = recomputes
+            if compiled:
+                stack.run = torch.compile(stack.run, dynamic=False, fullgraph=True)
