@@ -8,7 +8,14 @@ from trm.config import load as load_experiment
 from trm.files import BadInput, fingerprint
 from trm.puzzles import module as puzzle_module
 
-ARRAYS = ["inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices"]
+ARRAYS = [
+    "inputs",
+    "labels",
+    "puzzle_identifiers",
+    "puzzle_indices",
+    "group_indices",
+    "variants",
+]
 FIGURES = ["learning-curve", "accuracy-by-step", "gallery"]
 RAW_DATA = config["raw_data"] or os.environ.get("TRM_RAW_DATA")
 if RAW_DATA and not Path(RAW_DATA).is_dir():
@@ -110,7 +117,7 @@ def all_dataset_files(wildcards):
 def data_options(wildcards, input):
     """Where `trm train` finds the datasets, in their order."""
     folders = [
-        Path(file).parent for file in input.data if file.endswith("/provenance.json")
+        Path(file).parent for file in input.data if Path(file).name == "provenance.json"
     ]
     return " ".join(f"--data {folder}" for folder in folders)
 

@@ -70,7 +70,8 @@ def learning_curve(results: list[Result]) -> Picture:
     loss.yaxis.set_minor_formatter(NullFormatter())
     accuracy.set(title="Exact accuracy", ylabel="puzzles solved")
     _shares(accuracy)
-    accuracy.legend()
+    if accuracy.lines:  # an imported run has no curve
+        accuracy.legend()
     return figure, numbers
 
 
