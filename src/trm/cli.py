@@ -279,6 +279,37 @@ def bench_data(
         print(row, flush=True)
 
 
+@bench.command("train")
+def bench_train(
+    cases: Annotated[list[str] | None, typer.Argument(help="which networks and boards; default: all")] = None,
+    experiment: Annotated[Path | None, typer.Option(help="an experiment file instead")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder of its built dataset")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="rows of a step; default: the case's")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="steps to measure")] = 5,
+    device: Device = "auto",
+    compile: Annotated[Literal["both", "eager", "compiled"], typer.Option(help="of the blocks")] = "both",
+    dtype: Annotated[Literal["both", "bfloat16", "float32"], typer.Option(help="of the activations")] = "both",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's")] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="parts of a step, and what it does besides products")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="the training loop against bare steps")] = False,
+    prefix: Annotated[bool, typer.Option("--prefix", help="a step without the puzzle embedding's positions")] = False,
+    set: Overrides = None,
+) -> None:
+    """Speed and memory of training steps, beside the time of their matrix products alone."""
+    from trm.bench.train import bench_train, details
+
+    modes = ["eager", "compiled"] if compile == "both" else [compile]
+    dtypes = ["bfloat16", "float32"] if dtype == "both" else [dtype]
+    how = {"steps": steps, "threads": threads, "parts": parts, "loop": loop, "prefix": prefix}
+    print(f"{'case':20} {'type':8} {'mode':8} {'rows':>4} {'step ms':>8} {'rows/s':>8} {'GFLOP/s':>8} ", end="")
+    print(f"{'floor ms':>8} {'floor/step':>10} {'step MB':>8} {'peak MB':>8}", flush=True)
+    for m in bench_train(cases or [], experiment, data, dtypes, modes, batch, device, set or [], **how):
+        row = f"{m.name:20} {m.dtype:8} {m.mode:8} {m.batch:4} {1e3 * m.seconds:8.1f} {m.batch / m.seconds:8.1f} "
+        row += f"{m.flops / m.seconds / 1e9:8.0f} {1e3 * m.floor:8.1f} {m.share:10.1%} "
+        row += f"{m.step_bytes / 1e6:8.1f} {m.peak_bytes / 1e6:8.0f}"
+        print(row, *details(m), sep="\n    ", flush=True)
+
+
 @bench.command("digest")
 def bench_digest(data: Annotated[Path, typer.Argument(help="folder of a built ARC dataset")]) -> None:
     """Hold the examples of an ARC build, but for their random shifts, against the published arc1concept-aug-1000."""

@@ -12,6 +12,7 @@ import torch
 
 from trm.config import Model, Training
 from trm.models import NETWORKS, act, build_model
+from trm.models.hardware import prepare
 from trm.training.trainer import Trainer
 
 BATCH = ("inputs", "labels", "puzzle_identifiers")
@@ -40,8 +41,9 @@ def test_every_network_has_a_fixture():
     assert {json.loads((FIXTURES / f"{name}.json").read_text())["module"] for name in NAMES} == NETWORKS.keys()
 
 
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 @pytest.mark.parametrize("name", NAMES)
-def test_four_steps_equal_the_published_implementation(name):
+def test_four_steps_equal_the_published_implementation(name, compiled):
     meta = json.loads((FIXTURES / f"{name}.json").read_text())
     golden = np.load(FIXTURES / f"{name}.npz")
     published = meta["config"]
@@ -65,6 +67,7 @@ def test_four_steps_equal_the_published_implementation(name):
     }
     assert set(weights) == set(model.state_dict())
     model.load_state_dict(weights)
+    prepare(model, compiled, recomputes=False)
 
     trainer = Trainer(model, training, total_steps=4)
     size = published["batch_size"]

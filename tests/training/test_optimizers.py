@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trm.config import Training
 from trm.models.layers import PuzzleEmbedding
@@ -46,6 +48,27 @@ def test_sign_sgd_sums_equal_rows_and_leaves_the_others_alone():
     expected[3] = before[3] * 0.95 - 0.5 * torch.tensor([-1.0, -1.0])
     expected[1] = before[1] * 0.95 - 0.5 * torch.tensor([1.0, 0.0])
     torch.testing.assert_close(embedding.weights, expected)
+
+
+@given(data=st.data())
+def test_sign_sgd_is_a_loop_over_identifiers(data):
+    """Gradients are whole numbers, so that their sums, zero among them, are exact in any order."""
+    rows, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5))
+    identifiers = data.draw(st.lists(st.integers(0, 6), min_size=rows, max_size=rows))
+    dropped = data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    gradients = rng.integers(-2, 3, (rows, width)) * ~np.array(dropped)[:, None]
+    embedding = PuzzleEmbedding(8, width)
+    before = rng.normal(size=(8, width)).astype(np.float32)
+    embedding.weights.copy_(torch.from_numpy(before))
+    SignSGD(embedding, weight_decay=0.5).step(torch.tensor(identifiers), torch.tensor(gradients).float(), lr=0.1)
+    expected = before.copy()
+    for identifier in set(identifiers):
+        total = sum(gradients[row] for row in range(rows) if identifiers[row] == identifier)
+        expected[identifier] = before[identifier] * (1 - 0.1 * 0.5) - 0.1 * np.sign(total)
+    np.testing.assert_allclose(embedding.weights, expected, rtol=1e-6, atol=1e-7)
+    unused = [identifier for identifier in range(8) if identifier not in identifiers]
+    assert (embedding.weights.numpy()[unused] == before[unused]).all()
 
 
 def test_the_average_starts_from_the_initial_weights_and_swaps_back():

@@ -5,6 +5,7 @@ import torch
 
 from tests.training.runs_of_processes import Training, assert_same_bits, results
 from tests.training.test_resume import wait_for_progress
+from trm.tensors import read_tensors
 
 
 def largest_difference(a, b):
@@ -48,3 +49,25 @@ def test_a_run_of_two_ranks_goes_on_with_one(data, tmp_path):
     assert one.run() == 0, one.log
     assert f"from step {reached}" in one.log
     assert all(torch.isfinite(tensor).all() for tensor in results(one)[1].values())
+
+
+def test_a_run_goes_on_with_more_ranks_and_less_memory_each_time(data, tmp_path):
+    """One rank, then two, then four, in ever smaller parts: what is sampled stays the same, bit for bit."""
+    shared = {"lr_min_ratio": 1.0, "log_every": 4, "input_noise": 0.2, "final_weights": "last"}
+    alone = Training(tmp_path / "alone", data, 1, max_steps=9, **shared)
+    assert alone.run() == 0, alone.log
+    savings = [{}, {"micro_batch": 3}, {"micro_batch": "auto", "checkpoint_activations": True}]
+    for ranks, steps, saving in zip((1, 2, 4), (3, 6, 9), savings, strict=True):
+        training = Training(tmp_path / "more", data, ranks, max_steps=steps, **shared, **saving)
+        assert training.run() == 0, training.log
+        assert f"from {'nothing' if steps == 3 else f'step {steps - 3}'}" in training.log
+    assert training.checkpoints[-1].parent.name == alone.checkpoints[-1].parent.name
+
+    (expected, weights, _), (found, weights_found, _) = results(alone), results(training)
+    assert expected.keys() == found.keys()
+    for name in ("inputs", "labels", "puzzle_identifiers", "steps", "halted"):
+        assert torch.equal(expected[f"carry.{name}"], found[f"carry.{name}"]), name
+    assert largest_difference(expected, found) <= 1e-5
+    assert largest_difference(weights, weights_found) <= 1e-5
+    places = [read_tensors(each.checkpoints[-1])[1] for each in (alone, training)]
+    assert len({(place["step"], place["interval"], place["index"]) for place in places}) == 1

@@ -6,6 +6,8 @@ from trm.config import Model
 from trm.models.layers import Stack
 from trm.models.network import Network
 
+MOST_COMPILED = 100  # variants of the blocks; past PyTorch's own limit of 8 it ends the run
+
 
 def suited(config: Model, device: torch.device) -> Model:
     """The configuration with activations of a type that the device computes in."""
@@ -26,8 +28,16 @@ def suited_dtype(wanted: str, device: str, capability: tuple[int, int] | None = 
     return wanted if capability >= (8, 0) else "float16"
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a computation failed for want of memory; Apple's GPUs and the CPU tell it in words alone."""
+    words = ("MPS backend out of memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(some in str(error) for some in words)
+
+
 def prepare(network: Network, compiled: bool, recomputes: bool) -> None:
     """Compile the blocks of a network, for shapes that do not change, and let them save memory."""
+    if compiled:  # for each number of rows: micro-batches and their halves, evaluations, each with a rest
+        torch._dynamo.config.recompile_limit = MOST_COMPILED
     for stack in network.modules():
         if isinstance(stack, Stack):
             stack.recomputes = recomputes

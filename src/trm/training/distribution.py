@@ -5,8 +5,11 @@ Started by torchrun, or alone; alone every function here does nothing.
 
 import os
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -77,13 +80,29 @@ def pick_device(name: str) -> torch.device:
 
 
 def compiles(wanted: bool | str, device: torch.device) -> bool:
-    """Whether blocks are compiled: as the configuration says, with auto on CUDA where Triton runs."""
+    """Whether blocks are compiled: as the configuration says, with auto on CUDA where that works."""
     if wanted == "auto":
-        runs_triton = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
-        return runs_triton and find_spec("triton") is not None
-    if wanted and device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
-        raise BadInput("training.compile: true needs a C++ compiler, expected g++ or clang++ on the PATH, or false")
-    return bool(wanted)
+        return device.type == "cuda" and _missing_to_compile(device) is None
+    if wanted and (missing := _missing_to_compile(device)):
+        raise BadInput(f"training.compile: true needs {missing} on {device.type}, expected auto or false")
+    return wanted
+
+
+def _missing_to_compile(device: torch.device) -> str | None:
+    """What torch.compile would need to run on a device; None: nothing."""
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) < (7, 0):
+            return "a GPU of compute capability 7.0 or more"
+        if find_spec("triton") is None:
+            return "Triton"
+        compilers = [os.environ.get("CC"), "gcc", "clang"]  # of Triton's launchers
+    else:
+        compilers = [os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")]
+    if not any(compiler and shutil.which(compiler) for compiler in compilers):
+        return f"a compiler ({' or '.join(filter(None, compilers))})"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Python's headers (Python.h)"
+    return None
 
 
 def join(device: torch.device) -> World:

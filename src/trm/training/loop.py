@@ -29,11 +29,11 @@ from trm.data.layout import content_hash, published_files, read_split
 from trm.data.mixture import mixed, read_splits
 from trm.data.sampler import Plan, plan_interval, total_steps
 from trm.data.split import Split
-from trm.evaluation.inference import answer, to_batch
+from trm.evaluation.inference import answers, to_batch
 from trm.files import BadInput, Fault, atomic, read_json
 from trm.models import build_model, lora
 from trm.models.act import Batch
-from trm.models.hardware import prepare, suited
+from trm.models.hardware import out_of_memory, prepare, suited
 from trm.models.losses import widest
 from trm.progress import Advance, progress
 from trm.runs import write_run
@@ -299,12 +299,10 @@ class Run:
                 if world.any(self.stopper.asked()):
                     return None
                 part = np.array_split(rows[start : start + size], world.size)[world.rank]
-                a = answer(trainer.model, to_batch(split, part, world.device), part)
-                exact = a.exact[:, -1]
-                right = ((a.predictions == a.labels) & a.asked).sum()
-                sums += torch.tensor(
-                    [exact.sum(), right, a.asked.sum(), ((a.q_halt[:, -1] >= 0) == exact).sum()], device=world.device
-                )
+                for a in answers(trainer.model, split, part, trainer.micro_batch, world.device):
+                    exact = a.exact[:, -1]
+                    right, halting = ((a.predictions == a.labels) & a.asked).sum(), (a.q_halt[:, -1] >= 0) == exact
+                    sums += torch.tensor([exact.sum(), right, a.asked.sum(), halting.sum()], device=world.device)
         world.sum([sums])
         exact, right, asked, halting = sums.tolist()
         n = len(rows)
@@ -430,5 +428,13 @@ def train(
                 }
                 write_run(out, experiment, weights, run.metrics, facts, adapters)
             return 0
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        given = json.dumps(experiment.training.micro_batch)
+        raise Fault(
+            f"out of memory with training.micro_batch {given}: use auto or a smaller number, "
+            f"training.checkpoint_activations true, or a smaller model; the run goes on from its last checkpoint"
+        ) from None
     finally:
         leave(world)

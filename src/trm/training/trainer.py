@@ -16,6 +16,7 @@ from torch import Tensor
 from trm import draws
 from trm.config import Training
 from trm.models import act, lora
+from trm.models.hardware import out_of_memory
 from trm.models.losses import CONTINUE_METRICS, METRICS, loss_and_metrics
 from trm.models.network import Network
 from trm.models.noise import Noise
@@ -117,13 +118,13 @@ class Trainer:
             starts = range(0, len(carry.steps), self.micro_batch)
             try:
                 return [self._part(t, slice(i, i + self.micro_batch), carry, batch, exploration) for i in starts]
-            except torch.OutOfMemoryError:
-                if self.config.micro_batch != "auto" or self.micro_batch == 1:
-                    raise
+            except RuntimeError as error:
+                if self.config.micro_batch != "auto" or self.micro_batch == 1 or not out_of_memory(error):
+                    pass
             self.micro_batch = -(-self.micro_batch // 2)
             print(f"out of memory: going on with micro-batches of {self.micro_batch} rows", file=sys.stderr)
-            if self.world.device.type == "cuda":
-                torch.cuda.empty_cache()
+            if self.world.device.type != "cpu":
+                getattr(torch, self.world.device.type).empty_cache()
 
     def _part(
         self, t: int, rows: slice, carry: act.Carry, batch: act.Batch, exploration: tuple[Tensor, Tensor]
@@ -199,7 +200,7 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put `tensors()` back, on any number of ranks."""
+        """Put `tensors()` back, on any number of ranks, whatever the type of the activations was."""
         device, rows = self.world.device, self.world.rows(self.config.global_batch_size)
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, tensor in self._optimizer_state().items():
@@ -209,7 +210,7 @@ class Trainer:
             return tensors[f"carry.{name}"][rows].to(device)
 
         self.carry = act.Carry(
-            state=tuple(local(f"state.{i}") for i in range(len(self.model.STARTS))),
+            state=tuple(local(f"state.{i}").to(self.model.dtype) for i in range(len(self.model.STARTS))),
             steps=local("steps"),
             halted=local("halted"),
             batch=act.Batch(local("inputs"), local("labels"), local("puzzle_identifiers")),
