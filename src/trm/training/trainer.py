@@ -120,7 +120,7 @@ class Trainer:
                 return [self._part(t, slice(i, i + self.micro_batch), carry, batch, exploration) for i in starts]
             except RuntimeError as error:
                 if self.config.micro_batch != "auto" or self.micro_batch == 1 or not out_of_memory(error):
-                    pass
+                    raise
             self.micro_batch = -(-self.micro_batch // 2)
             print(f"out of memory: going on with micro-batches of {self.micro_batch} rows", file=sys.stderr)
             if self.world.device.type != "cpu":
