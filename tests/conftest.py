@@ -1,6 +1,7 @@
 """What several folders of tests share: a tiny real dataset and a tiny finished run on it. Copy before changing them."""
 
 import signal
+from contextlib import contextmanager
 
 import pytest
 
@@ -34,6 +35,17 @@ TINY = {
 }
 
 
+@contextmanager
+def signals_kept():
+    """A trainer in this process listens to signals; afterwards those who did before do again."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def tiny_experiment():
     return check(TINY, "tiny")
@@ -56,11 +68,7 @@ def tiny_run(tiny_data, tiny_experiment):
     from trm.training.loop import train
 
     run = tiny_data.with_name("run")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with signals_kept():
         assert train(tiny_experiment, tiny_data, run, None, 0, None, "cpu") == 0
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     evaluate(run, tiny_data, run, Evaluation(batch_size=20), torch.device("cpu"))
     return run

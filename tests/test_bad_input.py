@@ -7,7 +7,6 @@ import copy
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import TINY
+from tests.conftest import TINY, signals_kept
 from trm.cli import main
 from trm.files import read_json
 from trm.puzzles import Source, sudoku
@@ -29,10 +28,8 @@ DELETE = object()
 @pytest.fixture(autouse=True)
 def signals():
     """A trainer in this process listens to signals; afterwards pytest does again."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield
 
 
 class Place:

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tests.conftest import TINY
+from tests.conftest import TINY, signals_kept
 from trm.cli import main
 from trm.config import Evaluation
 from trm.data.layout import content_hash
@@ -269,17 +268,13 @@ def test_an_imported_run_is_reported_like_any_other(tmp_path, checkpoint, data):
 
 
 def test_a_training_starts_from_an_imported_run(tmp_path, tiny_run, tiny_data, monkeypatch, capfd):
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     export_run(tiny_run, tmp_path / "out" / "step_6")
     import_checkpoint(tmp_path / "out", None, tmp_path / "run", None)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     begin = ("--set", f"training.init={tmp_path / 'run'}", "--set", "training.lr=0", "--set", "training.ema=false")
     place = ("--data", tiny_data, "--out", tmp_path / "more", "--device", "cpu")
-    try:
+    with signals_kept():
         assert command(monkeypatch, capfd, "train", tmp_path / "tiny.yaml", *place, *begin)[0] == 0
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     before, after = (read_tensors(folder / "model.safetensors")[0] for folder in (tiny_run, tmp_path / "more"))
     assert torch.equal(after["lm_head.weight"], before["lm_head.weight"])  # learnt nothing, at a rate of 0
 

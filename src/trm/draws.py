@@ -6,6 +6,7 @@ OOPSLA 2014), applied once per key.
 """
 
 import numpy as np
+from numba import njit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -38,3 +39,13 @@ def permutations(n: int, *keys: int | np.ndarray) -> np.ndarray:
     """A permutation of 0..n-1 along a new last axis, for each element of the broadcast `keys`."""
     keys = tuple(np.asarray(key)[..., None] for key in keys)
     return np.argsort(hashed(*keys, np.arange(n)), axis=-1, kind="stable")
+
+
+@njit(cache=True)
+def below(state: np.ndarray, n: int) -> int:
+    """The next integer in 0..n-1 of the SplitMix64 sequence in `state` [1]: for searches, compiled."""
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    x = state[0]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((x >> np.uint64(33)) * np.uint64(n) >> np.uint64(31))

@@ -43,14 +43,14 @@ def build(config, seed=0):
     return build_model(config, VOCABULARY, CELLS, num_puzzle_identifiers=3, seed=seed)
 
 
-def batch(seed):
+def batch(seed, rows=ROWS):
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(VOCABULARY, (ROWS, CELLS), generator=generator)
+    labels = torch.randint(VOCABULARY, (rows, CELLS), generator=generator)
     labels[:, :2] = IGNORE
     return act.Batch(
-        inputs=torch.randint(VOCABULARY, (ROWS, CELLS), generator=generator, dtype=torch.int32),
+        inputs=torch.randint(VOCABULARY, (rows, CELLS), generator=generator, dtype=torch.int32),
         labels=labels,
-        puzzle_identifiers=torch.randint(3, (ROWS,), generator=generator),
+        puzzle_identifiers=torch.randint(3, (rows,), generator=generator),
     )
 
 

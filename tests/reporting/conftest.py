@@ -1,12 +1,12 @@
 """Two seeds of a tiny experiment, really built, trained and scored, and everything drawn and written from them."""
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import signals_kept
 from trm.config import Evaluation, check
 from trm.data.audit import audit
 from trm.data.build import build
@@ -76,12 +76,10 @@ def results(tmp_path_factory) -> Results:
     write_json(data / "audit.json", audit(data))
     preview(data, data / "preview.png")
     runs = [root / "runs" / f"seed-{seed}" for seed in (0, 1)]
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for seed, run in enumerate(runs):
-        assert train(experiment, data, run, root / "checkpoints", seed, None, "cpu") == 0
-        evaluate(run, data, run, Evaluation(), torch.device("cpu"))
-    for number, handler in handlers.items():  # the trainer listens to signals of its own
-        signal.signal(number, handler)
+    with signals_kept():
+        for seed, run in enumerate(runs):
+            assert train(experiment, data, run, root / "checkpoints", seed, None, "cpu") == 0
+            evaluate(run, data, run, Evaluation(), torch.device("cpu"))
     figures, table, page = root / "figures", root / "tables" / "results.csv", root / "report.html"
     for kind in FIGURES:
         draw_figure(kind, runs, figures / f"tiny-{kind}.svg")

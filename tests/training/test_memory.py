@@ -1,19 +1,17 @@
 """A step of many rows in little memory: micro-batches, recomputed and compiled blocks change nothing but rounding."""
 
 import json
-import signal
 
 import pytest
 import torch
 
-from tests.conftest import TINY
-from tests.models.test_networks import CELLS, VOCABULARY, build, small
+from tests.conftest import TINY, signals_kept
+from tests.models.test_networks import batch, build, small
 from tests.training.test_recipes import CGAR, EQR, LORA
 from trm import config
 from trm.config import check
 from trm.files import Fault
-from trm.models import act, hardware
-from trm.models.losses import IGNORE
+from trm.models import hardware
 from trm.models.network import Network
 from trm.training.loop import train
 from trm.training.trainer import Trainer
@@ -53,17 +51,6 @@ def compile_with(backend, compiler=torch.compile):
     return lambda function, **options: compiler(function, backend=backend, **options)
 
 
-def batch(seed):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(VOCABULARY, (ROWS, CELLS), generator=generator)
-    labels[:, :2] = IGNORE
-    return act.Batch(
-        inputs=torch.randint(VOCABULARY, (ROWS, CELLS), generator=generator, dtype=torch.int32),
-        labels=labels,
-        puzzle_identifiers=torch.randint(3, (ROWS,), generator=generator),
-    )
-
-
 def trainer_of(model, compile=False, **keys):
     keys = {"lr": 1e-3, "puzzle_emb_lr": 1e-3, "lr_warmup_steps": 0, "epochs": 1, "eval_interval": 1, **keys}
     training = config.Training(global_batch_size=ROWS, compile=compile, **keys)
@@ -76,7 +63,7 @@ def trainer_of(model, compile=False, **keys):
 
 
 def step(trainer, t):
-    return trainer.step(t, batch(t), trainer.exploration(0, t))
+    return trainer.step(t, batch(t, ROWS), trainer.exploration(0, t))
 
 
 def course(trainer):
@@ -241,7 +228,6 @@ def test_auto_gives_up_where_one_row_does_not_fit_and_on_every_other_error(memor
 @pytest.fixture
 def trained(tiny_data, tmp_path):
     """Train the tiny experiment and return its metrics; signals are pytest's again afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(name, **keys):
         experiment = check({**TINY, "training": {**TINY["training"], **keys}}, "tiny")
@@ -249,9 +235,8 @@ def trained(tiny_data, tmp_path):
         lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
         return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield run
 
 
 def test_a_run_out_of_memory_says_what_to_change(memory, trained):

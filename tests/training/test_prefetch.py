@@ -1,7 +1,6 @@
 """Batches are made one ahead of the step: in their order, once each, and whatever goes wrong with one is told."""
 
 import gc
-import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY
+from tests.conftest import TINY, signals_kept
 from trm.config import check
 from trm.data.build import build
 from trm.data.layout import read_split
@@ -25,10 +24,8 @@ from trm.training.stopping import Stopper
 
 @pytest.fixture(autouse=True)
 def signals():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with signals_kept():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -53,8 +53,7 @@ def _base(dataset: Dataset, puzzle: ModuleType, split: Split, name: str) -> dict
     """Of the examples of each base problem: the group, the canonical form of input and label as one comparable
     item each, the exact input and label, and whether there are several answers: arrays [base examples]."""
     rows = split.base_rows()
-    owner = np.searchsorted(split.puzzle_indices, rows, side="right") - 1
-    group = np.searchsorted(split.group_indices, owner, side="right") - 1
+    group = np.repeat(np.arange(len(split.base_indices) - 1), np.diff(split.base_indices))
     parts: list[dict[str, np.ndarray]] = []
     with progress(f"canonical forms of {name}", len(rows)) as advance:
         for start in range(0, len(rows), CHUNK):

@@ -53,7 +53,7 @@ class Split:
 
     @cached_property
     def base_indices(self) -> np.ndarray:
-        """The first base example of each group, where online: [num_groups + 1]."""
+        """The first of each group among all base examples: [num_groups + 1]."""
         first = self.group_indices[:-1]
         return np.append(0, np.cumsum(self.puzzle_indices[first + 1] - self.puzzle_indices[first]))
 
@@ -100,9 +100,8 @@ class Split:
 
     def base_rows(self) -> np.ndarray:
         """The examples of the first puzzle of each group: its base problem."""
-        first = self.group_indices[:-1]
-        starts, sizes = self.puzzle_indices[first], self.puzzle_indices[first + 1] - self.puzzle_indices[first]
-        return np.repeat(starts - np.append(0, np.cumsum(sizes)[:-1]), sizes) + np.arange(sizes.sum())
+        base = self.base_indices
+        return np.repeat(self.first_rows() - base[:-1], np.diff(base)) + np.arange(base[-1])
 
     def first_rows(self) -> np.ndarray:
         """The first example of each group: [num_groups]."""

@@ -266,11 +266,11 @@ def _random_mazes(keys: np.ndarray, size: int, share: tuple, least_path: int) ->
     for i in range(len(keys)):
         board, state, order = boards[i], keys[i : i + 1].copy(), np.arange(cells)
         for _ in range(TRIES):
-            uniform = _below(state, 1 << 30) / (1 << 30)
+            uniform = draws.below(state, 1 << 30) / (1 << 30)
             walls = min(round((share[0] + (share[1] - share[0]) * uniform) * cells), cells - 2)
             board[:] = FREE
             for k in range(walls + 2):  # a shuffle of the cells, as far as needed: walls, then S, then G
-                other = k + _below(state, cells - k)
+                other = k + draws.below(state, cells - k)
                 order[k], order[other] = order[other], order[k]
                 board[order[k]] = WALL
             start, goal = order[walls], order[walls + 1]
@@ -280,16 +280,6 @@ def _random_mazes(keys: np.ndarray, size: int, share: tuple, least_path: int) ->
         else:
             return boards, False
     return boards, True
-
-
-@njit(cache=True)
-def _below(state: np.ndarray, n: int) -> int:
-    """The next integer in 0..n-1 of the SplitMix64 sequence in `state` [1]."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    x = state[0]
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((x >> np.uint64(33)) * np.uint64(n) >> np.uint64(31))
 
 
 @njit(cache=True)

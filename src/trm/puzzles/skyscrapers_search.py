@@ -11,6 +11,8 @@ from itertools import permutations
 import numpy as np
 from numba import njit
 
+from trm import draws
+
 APART = 2  # times N^2: squares from one that is used to the next; after N^2 a chain has forgotten its start (measured)
 
 
@@ -60,7 +62,7 @@ def random_boards(keys, given, size, masks, first):
             board[:] = solution
             board[1:-1, 1:-1] = 0
             for k in range(given[i]):  # a shuffle of the places, as far as needed
-                other = k + _below(size * size - k, random)
+                other = k + draws.below(random, size * size - k)
                 order[k], order[other] = order[other], order[k]
                 row, column = 1 + order[k] // size, 1 + order[k] % size
                 board[row, column] = solution[row, column]
@@ -92,7 +94,7 @@ def _mix(cube, squares, random):
     while squares:
         if proper:
             while True:
-                a, b, c = _below(size, random), _below(size, random), _below(size, random)
+                a, b, c = draws.below(random, size), draws.below(random, size), draws.below(random, size)
                 if not cube[a, b, c]:
                     break
         # a 1 in each line through the cell: the only one, or one of two beside a -1
@@ -115,7 +117,7 @@ def _one(line, random):
     for place in range(len(line)):
         if line[place] == 1:
             count += 1
-            if count == 1 or _below(count, random) == 0:
+            if count == 1 or draws.below(random, count) == 0:
                 chosen = place
     return chosen
 
@@ -223,13 +225,3 @@ def _cut(cells, board, masks, first):
         for i in range(size):
             line[i] = after >> i * size & every
     return True
-
-
-@njit(cache=True)
-def _below(n, random):
-    """The next integer in 0..n-1 of the SplitMix64 sequence in `random` [1]."""
-    random[0] += np.uint64(0x9E3779B97F4A7C15)
-    x = random[0]
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((x >> np.uint64(33)) * np.uint64(n) >> np.uint64(31))
