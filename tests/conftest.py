@@ -4,9 +4,14 @@ import signal
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from trm.config import Evaluation, check
 from trm.data.build import build
+from trm.distribution import World
+from trm.training.stopping import SIGNALS
+
+ALONE = World(0, 1, torch.device("cpu"))  # one rank, for what can do with several
 
 TINY = {
     "name": "tiny",
@@ -38,7 +43,7 @@ TINY = {
 @contextmanager
 def signals_kept():
     """A trainer in this process listens to signals; afterwards those who did before do again."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
@@ -62,13 +67,11 @@ def tiny_data(tmp_path_factory, tiny_experiment):
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data, tiny_experiment):
     """Trained for 6 steps and evaluated on all test boards."""
-    import torch
-
     from trm.evaluation.evaluate import evaluate
     from trm.training.loop import train
 
     run = tiny_data.with_name("run")
     with signals_kept():
         assert train(tiny_experiment, tiny_data, run, None, 0, None, "cpu") == 0
-    evaluate(run, tiny_data, run, Evaluation(batch_size=20), torch.device("cpu"))
+    evaluate(run, tiny_data, run, Evaluation(batch_size=20), ALONE)
     return run

@@ -121,7 +121,7 @@ def test_what_the_cases_start_from_is_good(place):
         ("model.hidden_size", 16.5, ["model.hidden_size: ", "integer", "16.5"]),
         ("model.hidden_size", 0, ["model.hidden_size: expected greater than or equal to 1, not 0"]),
         ("model.mlp_t", "maybe", ["model.mlp_t: ", "boolean", "'maybe'"]),
-        ("model.H_layers", 2, ["model.H_layers: expected 0, not 2"]),
+        ("model.one_step_gradient", 2, ["model.one_step_gradient: expected a valid boolean", "not 2"]),
         ("model.pos_encodings", "alibi", ["model.pos_encodings: expected 'none', 'rope' or 'learned', not 'alibi'"]),
         ("model", {"num_heads": 3}, ["model: hidden_size 512 must be a multiple of 2 * num_heads (3)"]),
         ("model.puzzle_emb_ndim", 17, ["model: puzzle_emb_ndim 17 does not fit 1 positions of 16"]),
@@ -138,6 +138,14 @@ def test_what_the_cases_start_from_is_good(place):
             {"exact_accuracy": 87.4, "source": "x"},
             ["published.exact_accuracy: ", "less than or equal to 1"],
         ),
+        ("published", {"source": "x"}, ["published: expected one of exact_accuracy and pass@2"]),
+        (
+            "published",
+            {"exact_accuracy": 0.5, "pass@2": 0.6, "source": "x"},
+            ["published: expected one of exact_accuracy and pass@2"],
+        ),
+        ("published", {"pass@2": 0.6, "source": "x"}, ["published.pass@2: sudoku has no attempts, expected exact_acc"]),
+        ("published", {"pass_at_2": 0.6, "source": "x"}, ["published.pass_at_2: unknown key, did you mean pass@2?"]),
         # impossible to build, though each key is possible
         ("dataset.subsample_size", 100_000, ["dataset: found only", "expected 100000"]),
         ("dataset.validation", 0.001, ["dataset: the validation split is empty"]),

@@ -16,21 +16,21 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tests.conftest import TINY, signals_kept
+from tests.conftest import ALONE, TINY, signals_kept
 from trm.cli import main
 from trm.config import Evaluation
 from trm.data.layout import content_hash
 from trm.evaluation.evaluate import evaluate
 from trm.files import BadInput, read_json
 from trm.hub import CLASSES, CONFIG, PREFIX, TOKENS, export_run, import_checkpoint, published_config, read_config
-from trm.reporting.figures import FIGURES, draw_figure
+from trm.reporting.figures import draw_figure, kinds_of
+from trm.reporting.results import read_results
 from trm.reporting.tables import results_table
 from trm.runs import read_run
 from trm.tensors import read_tensors
 
 PARITY = Path(__file__).parent / "fixtures" / "parity"
 NAMES = sorted(path.stem for path in PARITY.glob("*.json"))
-CPU = torch.device("cpu")
 DELETE = object()
 
 # Of the keys that the published trainer writes beside those of the network
@@ -119,7 +119,7 @@ def test_a_published_checkpoint_is_evaluated_and_comes_out_with_the_same_bits(na
     checkpoint = Checkpoint(tmp_path / "published", name)
     run, again, out = tmp_path / "run", tmp_path / "again", tmp_path / "out" / "step_4"
     import_checkpoint(checkpoint.write(), None, run, data)
-    result = evaluate(run, data, run, Evaluation(batch_size=20), CPU)
+    result = evaluate(run, data, run, Evaluation(batch_size=20), ALONE)
     assert result["examples"] == 20
     assert result["seed"] == 3
 
@@ -186,7 +186,7 @@ def test_a_run_of_ours_goes_out_and_comes_back(tmp_path, tiny_run, tiny_data):
     assert (run / "config.yaml").read_bytes() == (tiny_run / "config.yaml").read_bytes()
     facts = read_run(run).provenance
     assert facts["weights"] == {"rule": "published", "step": 6, "ema": True}
-    result = evaluate(run, tiny_data, run, Evaluation(batch_size=20), CPU)
+    result = evaluate(run, tiny_data, run, Evaluation(batch_size=20), ALONE)
     assert result["figures"] == read_json(tiny_run / "evaluation.json")["figures"]
     known = read_run(tiny_run).provenance["data"]["content_sha256"]
     assert result["data"]["content_sha256"] == known
@@ -219,6 +219,17 @@ def test_starts_keep_the_type_of_the_activations(tmp_path, checkpoint):
     assert_same_bits(load(tmp_path / "out" / "step_4"), checkpoint.weights)
 
 
+@pytest.mark.parametrize(("key", "value"), [("H_layers", 1), ("one_step_gradient", True), ("no_ACT_continue", False)])
+def test_an_ablation_that_the_published_code_cannot_compute_is_not_exported(tiny_run, tmp_path, key, value):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    tree["model"][key] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(BadInput, match=rf"model\.{key}: {value}, expected"):
+        export_run(run, tmp_path / "out" / "step_6")
+    assert not (tmp_path / "out").exists()
+
+
 def test_narrow_weights_are_kept_and_used_widened(tmp_path, checkpoint, data):
     narrow = {name: tensor.half() for name, tensor in checkpoint.weights.items()}
     checkpoint.weights = narrow
@@ -228,7 +239,7 @@ def test_narrow_weights_are_kept_and_used_widened(tmp_path, checkpoint, data):
 
     checkpoint.weights = {name: tensor.float() for name, tensor in narrow.items()}
     import_checkpoint(checkpoint.write(), None, tmp_path / "wide", data)
-    scores = [evaluate(tmp_path / run, data, tmp_path / run, Evaluation(), CPU) for run in ("narrow", "wide")]
+    scores = [evaluate(tmp_path / run, data, tmp_path / run, Evaluation(), ALONE) for run in ("narrow", "wide")]
     assert scores[0]["by_step"] == scores[1]["by_step"]
 
 
@@ -258,12 +269,12 @@ def test_an_imported_run_is_reported_like_any_other(tmp_path, checkpoint, data):
         checkpoint.set("seed", seed)
         runs.append(tmp_path / f"run-{seed}")
         import_checkpoint(checkpoint.write(), None, runs[-1], None, generated)
-        result = evaluate(runs[-1], data, runs[-1], Evaluation(), CPU)
+        result = evaluate(runs[-1], data, runs[-1], Evaluation(), ALONE)
         assert result["data"]["content_sha256"] == content_hash(data)
     table = results_table(runs, {})
     assert table["seed"].tolist() == ["3", "4", "mean"]
     assert table["seconds"].isna().all()
-    for kind in FIGURES:
+    for kind in kinds_of(read_results(runs[1:]), scaled=False):
         draw_figure(kind, runs[1:], tmp_path / kind)
 
 
@@ -296,7 +307,6 @@ def test_a_training_starts_from_an_imported_run(tmp_path, tiny_run, tiny_data, m
         ("arch.loss.weight", 3, "arch.loss.weight: unknown key"),
         ("arch.no_ACT_continue", False, "arch.no_ACT_continue: False, expected True"),
         ("arch.causal", True, "arch.causal: True, expected False"),
-        ("arch.H_layers", 2, "model.H_layers: expected 0, not 2, with model.name trm"),
         ("arch.loss.name", "losses@Other", "arch.loss.name: 'losses@Other', expected losses@ACTLossHead"),
         ("arch.loss.loss_type", "hinge", "model.loss_type: "),
         ("momentum", 0.9, "momentum: unknown key"),
@@ -307,6 +317,7 @@ def test_a_training_starts_from_an_imported_run(tmp_path, tiny_run, tiny_data, m
         ("data_paths", ["data/mine"], "data_paths: 'data/mine' is no dataset known by its name, expected --data DIR"),
         ("trm", {"made": "up"}, "trm.made: unknown key"),
         # contradicted by the weights
+        ("arch.H_layers", 2, "H_level.layers.0.mlp_t.gate_up_proj.weight: no such tensor"),
         ("arch.L_layers", 3, "L_level.layers.2.mlp_t.gate_up_proj.weight: no such tensor, expected one of shape"),
         ("arch.L_layers", 1, "L_level.layers.1.mlp_t.gate_up_proj.weight: not a tensor of trm as configured"),
         ("arch.mlp_t", False, "L_level.layers.0.self_attn.qkv_proj.weight: no such tensor"),

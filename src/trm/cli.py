@@ -7,7 +7,7 @@ Logs go to stderr, results to stdout. Exit status: 0 done; 75 stopped early and 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -33,6 +33,16 @@ Overrides = Annotated[
 Data = Annotated[Path, typer.Option("--data", help="folder of a built dataset")]
 Out = Annotated[Path, typer.Option("--out", help="where the result goes")]
 OutFolder = Annotated[Path, typer.Option("--out", file_okay=False, resolve_path=True, help="folder for the result")]
+Run = Annotated[Path, typer.Argument(help="folder of a finished run")]
+Subset = Annotated[int | None, typer.Option(min=1, help="examples to score, evenly spaced; default: all")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="examples at a time; default: 512, or 64 on a CPU")]
+MaxVariants = Annotated[
+    int | None, typer.Option(min=1, help="variants of each test problem, the first ones; default: all")
+]
+HaltMaxSteps = Annotated[int | None, typer.Option(min=1, help="supervision steps; default: the model's")]
+EarlyExit = Annotated[
+    float | None, typer.Option(help="halting probability at which an example is done; default: it takes every step")
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="auto: CUDA or Apple's GPU where there is one")
 ]
@@ -95,44 +105,157 @@ def train(
     time_budget: Annotated[
         float | None, typer.Option(min=0, help="minutes after which to save and end with status 75")
     ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="at the end of --time-budget write the run as it stands, and end with 0")
+    ] = False,
     device: Device = "auto",
     set: Overrides = None,
 ) -> None:
     """Train an experiment, or go on with it: a run that was stopped resumes from its last checkpoint."""
     from trm.training.loop import train
 
-    status = train(read_experiment(experiment, set), data[0], out, checkpoints, seed, time_budget, device, data[1:])
+    if finish and time_budget is None:
+        raise BadInput("--finish: without a time budget a training ends with its last step, expected --time-budget")
+    asked = read_experiment(experiment, set)
+    status = train(asked, data[0], out, checkpoints, seed, time_budget, device, data[1:], finish)
     raise typer.Exit(status)
+
+
+def evaluation_settings(context: typer.Context, **more: Any) -> config.Evaluation:
+    """The `evaluation:` section that a command's options of the same names make, and `more`."""
+    options = {key: value for key, value in context.params.items() if key in config.Evaluation.model_fields}
+    return config.check_evaluation(options | more)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    context: typer.Context,
+    run: Run,
     data: Data,
     out: OutFolder,
-    subset: Annotated[int | None, typer.Option(min=1, help="examples to score, evenly spaced; default: all")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="examples at a time")] = 512,
-    max_variants: Annotated[
-        int | None, typer.Option(min=1, help="variants of each test problem, the first ones; default: all")
-    ] = None,
-    halt_max_steps: Annotated[int | None, typer.Option(min=1, help="supervision steps; default: the model's")] = None,
+    subset: Subset = None,
+    batch_size: BatchSize = None,
+    max_variants: MaxVariants = None,
+    halt_max_steps: HaltMaxSteps = None,
+    early_exit: EarlyExit = None,
     device: Device = "auto",
 ) -> None:
-    """Score a finished run on the test set."""
+    """Score a finished run on the test set; also under torchrun, for the same figures in less time."""
+    from trm.distribution import join, leave, pick_device
     from trm.evaluation.evaluate import evaluate, headline
-    from trm.training.distribution import pick_device
 
-    settings = config.Evaluation(
-        subset=subset, batch_size=batch_size, max_variants=max_variants, halt_max_steps=halt_max_steps
-    )
-    result = evaluate(run, data, out, settings, pick_device(device))
-    for name, figure in result["figures"].items():
+    settings = evaluation_settings(context)
+    world = join(pick_device(device))
+    result = evaluate(run, data, out, settings, world)
+    for name, figure in result["figures"].items() if result else ():
         print(f"{name:16} {headline(figure)}")
+    leave(world)
+
+
+@app.command()
+def scale(
+    context: typer.Context,
+    run: Run,
+    data: Data,
+    out: OutFolder,
+    way: Annotated[
+        list[str],
+        typer.Option(metavar="MAPPING", help="such as '{rollouts: 16, latent_noise: 0.1}'; once for each way"),
+    ],
+    subset: Subset = None,
+    batch_size: BatchSize = None,
+    max_variants: MaxVariants = None,
+    halt_max_steps: HaltMaxSteps = None,
+    early_exit: EarlyExit = None,
+    device: Device = "auto",
+) -> None:
+    """Test-time scaling of a finished run: what more steps or several runs to choose from gain, and cost."""
+    from trm.distribution import pick_device
+    from trm.evaluation.evaluate import headline
+    from trm.evaluation.scaling import scale
+
+    settings = evaluation_settings(context, scaling=[read_mapping("--way", text) for text in way])
+    for score in scale(run, data, out, settings, pick_device(device))["scores"]:
+        cost = f"{score['rollouts']:4} x {score['steps']:3} steps, {score['steps_per_example']:7.1f} an example"
+        print(f"{score['way']:30} {score['choice']:6} {cost}  {headline(score['figures']['exact_accuracy'])}")
+
+
+@app.command()
+def solve(
+    run: Run,
+    puzzle: Annotated[
+        list[str] | None, typer.Argument(help="a puzzle as text, a file that holds it, or - (default): standard input")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="draw the answer after every supervision step")] = False,
+    gif: Annotated[Path | None, typer.Option(dir_okay=False, help="animation of the steps to write")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder of the run's dataset, for puzzles with a name (ARC's tasks)")
+    ] = None,
+    steps: HaltMaxSteps = None,
+    device: Device = "auto",
+) -> None:
+    """Let a finished run answer puzzles that are written as their players write them.
+
+    A sudoku: its rows, with . for a blank. A maze: rows of #, space or ., S and G. N queens: rows of Q, and . for the
+    rest. Skyscrapers: the rows with the clues around, . for nothing. Hanoi: the peg of each disk from the smallest,
+    and the target peg, as in 1132>3. Arithmetic: the expression. Chess: FEN. ARC: the task's JSON.
+    """
+    from trm.distribution import pick_device
+    from trm.evaluation.solve import puzzle_from, solve
+    from trm.reporting.solutions import animate_solutions, check_gif, print_solutions
+
+    arguments = puzzle or ["-"]
+    if gif is not None:
+        check_gif(gif, len(arguments))
+    asked = [puzzle_from(argument) for argument in arguments]
+    for each, solutions in solve(run, asked, data, steps, pick_device(device)):
+        print_solutions(each, solutions, trace, named=len(asked) > 1)
+        if gif is not None:
+            animate_solutions(solutions, gif)
+
+
+@app.command()
+def merge(
+    submissions: Annotated[list[Path], typer.Argument(help="submission.json of several runs")],
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help="file for the merged submission")],
+) -> None:
+    """Merge ARC submissions: for each test input the two grids that the most of them give, first attempts first.
+
+    A first attempt weighs 2, a second 1; of equals the one that comes first in the order of the files.
+    """
+    from trm.evaluation.submission import merge
+    from trm.files import write_json
+
+    merged = merge(submissions)
+    write_json(out, merged, indent=None)
+    print(f"{out}: {len(merged)} tasks of {len(submissions)} submissions")
+
+
+@app.command()
+def score(
+    submission: Annotated[Path, typer.Argument(help="submission.json, in Kaggle's format")],
+    solutions: Annotated[Path, typer.Argument(help="Kaggle's file of solutions, or a dataset's test_puzzles.json")],
+    out: Annotated[Path | None, typer.Option("--out", dir_okay=False, help="file for a row a task, as CSV")] = None,
+) -> None:
+    """Score an ARC submission: the mean over tasks of the share of test inputs that its attempts solve."""
+    from trm.evaluation.evaluate import headline
+    from trm.evaluation.metrics import bootstrap
+    from trm.evaluation.submission import score
+    from trm.files import write_text
+
+    table = score(submission, solutions)
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    for name in ("pass@1", "pass@2"):
+        print(f"{name:16} {headline(bootstrap(table[name].to_numpy()))}")
+    print(f"{'solved':16} {(table['pass@2'] == 1).sum():,} of {len(table):,} tasks")
 
 
 @app.command("import")
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="published checkpoint: its file step_N, or the folder of it")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="hf:REPOSITORY[@REVISION], or a published checkpoint: its file step_N, or its folder")
+    ],
     out: OutFolder,
     published: Annotated[
         Path | None, typer.Option("--config", help="its all_config.yaml; default: the one beside it")
@@ -142,11 +265,39 @@ def import_checkpoint(
     ] = None,
     set: Overrides = None,
 ) -> None:
-    """Turn a published checkpoint into a finished run, to evaluate or to train on from."""
-    from trm.hub import import_checkpoint
+    """Turn a run on the Hugging Face hub, or a published checkpoint, into a finished run, to use or to train on from.
 
-    experiment = import_checkpoint(checkpoint, published, out, data, set)
+    The hub is that of HF_ENDPOINT, and private repositories take the token in HF_TOKEN.
+    """
+    from trm.hub import import_checkpoint
+    from trm.huggingface import SCHEME, import_run
+
+    if checkpoint.startswith(SCHEME):
+        if published is not None or data is not None or set:
+            raise BadInput(f"{checkpoint}: --config, --data and --set are for published checkpoints, expected none")
+        experiment = import_run(checkpoint, out)
+    else:
+        experiment = import_checkpoint(Path(checkpoint), published, out, data, set)
     print(f"{out}: {experiment.name}, {experiment.model.name} for {experiment.dataset.name}")
+
+
+@app.command("push")
+def push_run(
+    run: Run,
+    repository: Annotated[str, typer.Argument(help="USER/NAME on the Hugging Face hub; made where it is not there")],
+    public: Annotated[bool, typer.Option("--public", help="for everyone to see; default: private")] = False,
+    revision: Annotated[str | None, typer.Option(help="branch, made where it is not there; default: main")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="of the weights, as the hub calls it, such as mit; default: unsaid")
+    ] = None,
+) -> None:
+    """Upload a finished run to the Hugging Face hub: weights, configuration, provenance, figures and a model card.
+
+    It takes the token in HF_TOKEN, or that of `hf auth login`, and HF_ENDPOINT for another hub than huggingface.co.
+    """
+    from trm.huggingface import push
+
+    print(push(run, repository, public, revision, licence))
 
 
 @app.command("export")
@@ -212,7 +363,15 @@ def show(
 
 @app.command()
 def figure(
-    kind: Annotated[str, typer.Argument(help="learning-curve, accuracy-by-step or gallery")], runs: Runs, out: Out
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="learning-curve, time-to-accuracy, accuracy-by-step, steps-used, calibration, accuracy-by-difficulty, "
+            "test-time-scaling, gallery, or of ARC pass-at-k or embedding-cosine"
+        ),
+    ],
+    runs: Runs,
+    out: Out,
 ) -> None:
     """Draw a figure of an experiment's runs as SVG, PDF and PNG, with its numbers as CSV."""
     from trm.reporting.figures import draw_figure
@@ -222,10 +381,76 @@ def figure(
 
 @app.command()
 def table(runs: Runs, out: Out, about: About = "{}") -> None:
-    """Tabulate the figures of runs as CSV and Markdown, beside the published ones."""
+    """Tabulate the figures of runs as CSV, Markdown and LaTeX, beside the published ones."""
     from trm.reporting.tables import results_table, write_table
 
-    write_table(results_table(runs, read_about(about)), out)
+    write_table(results_table(runs, read_mapping("--about", about)), out)
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file for the table, .md and .tex beside it; default: print")
+    ] = None,
+) -> None:
+    """Hold runs of different experiments against each other on the test puzzles that they share."""
+    from trm.reporting.comparisons import comparisons, sentence, write_comparisons
+
+    frame = comparisons(runs)
+    if out is not None:
+        write_comparisons(frame, out)
+    elif len(frame):
+        print(*(sentence(row) for _, row in frame.iterrows()), sep="\n")
+    else:
+        print("nothing to compare: no two experiments were scored on the same rows of the same data")
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    second: Annotated[Path, typer.Argument(help="folder of another one")],
+) -> None:
+    """Show what differs between two runs: configuration, data, how they came about, figures."""
+    from trm.operations.columns import columns
+    from trm.reporting.diff import diff
+
+    print(columns(diff(first, second)))
+
+
+@app.command()
+def scaling_table(runs: Runs, out: Out) -> None:
+    """Tabulate what `trm scale` found of runs as CSV, Markdown and LaTeX."""
+    from trm.reporting.scaling import scaling_table, write_scaling_table
+
+    write_scaling_table(scaling_table(runs), out)
+
+
+@app.command()
+def audit_table(
+    datasets: Annotated[list[Path], typer.Argument(help="folders of audited datasets")],
+    out: Out,
+) -> None:
+    """Tabulate what `trm audit` found of datasets as CSV, Markdown and LaTeX."""
+    from trm.reporting.audits import audits_table, write_audits
+
+    write_audits(audits_table(datasets), out)
+
+
+@app.command()
+def explore(
+    run: Annotated[Path, typer.Argument(help="folder of a finished, evaluated run")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help="the page, an HTML file")],
+    puzzles: Annotated[int, typer.Option(min=4, help="test puzzles on it")] = 100,
+    device: Device = "auto",
+) -> None:
+    """Write a page on which one steps through a run's way to its answers to test puzzles."""
+    from trm.distribution import pick_device
+    from trm.reporting.explorer import explore
+
+    found = explore(run, data, out, puzzles, pick_device(device))
+    print(f"{out}:", ", ".join(f"{count} {kind}" for kind, count in found.items()))
 
 
 @app.command()
@@ -234,23 +459,41 @@ def report(
     data: Annotated[list[Path], typer.Option("--data", help="folder of a dataset, audited and previewed")],
     figures: Annotated[Path, typer.Option(help="folder of the figures")],
     table: Annotated[Path, typer.Option(help="the table of results, as CSV")],
+    comparisons: Annotated[Path, typer.Option(help="the table of comparisons, as CSV")],
     out: Out,
+    scaling: Annotated[Path | None, typer.Option(help="the table of test-time scaling, as CSV; default: none")] = None,
+    explorer: Annotated[Path | None, typer.Option(help="folder of the pages of `trm explore`; default: none")] = None,
     about: About = "{}",
 ) -> None:
     """Write the report: one page with everything in it."""
     from trm.reporting.report import report
 
-    report(runs, data, figures, table, out, read_about(about))
+    report(runs, data, figures, table, comparisons, out, read_mapping("--about", about), scaling, explorer)
 
 
-def read_about(text: str) -> dict:
+@app.command()
+def partial_report(
+    out: Out,
+    run: Annotated[list[Path] | None, typer.Option(help="folder of a finished, evaluated run")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="folder of a dataset, audited and previewed")
+    ] = None,
+    about: About = "{}",
+) -> None:
+    """Write the report of what is finished so far, with tables and figures of its own beside it."""
+    from trm.reporting.partial import partial_report
+
+    partial_report(run or [], data or [], out, read_mapping("--about", about))
+
+
+def read_mapping(option: str, text: str) -> dict:
     try:
-        about = yaml.safe_load(text)
+        found = yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError):
-        about = None
-    if not isinstance(about, dict):
-        raise BadInput(f"--about {text!r}: expected a mapping of experiments")
-    return about
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"{option} {text!r}: expected a mapping in YAML")
+    return found
 
 
 @app.command()
@@ -259,7 +502,83 @@ def schema(kind: Annotated[Literal["experiment", "config", "keys"], typer.Argume
     print(config.reference() if kind == "keys" else json.dumps(config.json_schema(kind), indent=2))
 
 
-bench = typer.Typer(help="Measure: builders, training.", no_args_is_help=True)
+@app.command()
+def doctor(set: Overrides = None) -> None:
+    """Look for what would stop a run on this machine or cluster, with a remedy each; in the folder of the checkout.
+
+    Ends with status 1 where it finds a problem. Run it where the runs will be: on the login node and in a GPU job.
+    """
+    from trm.operations.columns import columns
+    from trm.operations.doctor import doctor
+    from trm.operations.project import Project
+
+    findings = list(doctor(Project(Path(), tuple(set or ()))))
+    print(columns([finding.state, finding.about, finding.found] for finding in findings))
+    for finding in findings:
+        if finding.state != "ok":
+            print(f"\n{finding.about}: {finding.found}\n    {finding.remedy}")
+    raise typer.Exit(any(finding.state == "problem" for finding in findings))
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="for scripts: a list of runs with all that is known")] = False,
+    set: Overrides = None,
+) -> None:
+    """Where every run stands, who holds it, and how its last job ended; in the folder of the checkout."""
+    from dataclasses import asdict
+
+    from trm.operations.project import Project
+    from trm.operations.status import status, table
+
+    runs = status(Project(Path(), tuple(set or ())))
+    print(json.dumps([asdict(run) for run in runs], indent=2) if as_json else table(runs))
+
+
+@app.command()
+def estimate(
+    experiment: ExperimentFile,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="folder of each built dataset, in order; default: where the workflow builds them"),
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="measure the speed of this device on a few steps")] = False,
+    tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="speed of a GPU in TFLOP/s, as measured on another machine")
+    ] = None,
+    device: Device = "auto",
+    set: Overrides = None,
+) -> None:
+    """What an experiment takes before it is submitted: hours, memory of a GPU, disk, jobs."""
+    from trm.operations.estimate import estimate, lines, measured
+    from trm.operations.project import Project
+
+    if measure and tflops is not None:
+        raise BadInput("trm estimate: expected --measure or --tflops, not both")
+    asked = read_experiment(experiment, set)
+    folders = data or Project(Path()).built(asked)
+    found = estimate(asked, folders)
+    rate = measured(asked, folders[0], device) if measure else None
+    print(*lines(found, rate, tflops), sep="\n")
+
+
+@app.command()
+def prune(
+    delete: Annotated[bool, typer.Option("--delete", help="delete what is listed as stale")] = False,
+    set: Overrides = None,
+) -> None:
+    """List the checkpoints of configurations that are no longer there, and delete them when asked to."""
+    from trm.operations import prune
+    from trm.operations.project import Project
+
+    found = prune.find(Project(Path(), tuple(set or ())))
+    print(*prune.lines(found), sep="\n")
+    if delete:
+        for each in prune.delete(found):
+            print(f"deleted {each.folder}")
+
+
+bench = typer.Typer(help="Measure: builders, training, voting.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 
@@ -308,6 +627,47 @@ def bench_train(
         row += f"{m.flops / m.seconds / 1e9:8.0f} {1e3 * m.floor:8.1f} {m.share:10.1%} "
         row += f"{m.step_bytes / 1e6:8.1f} {m.peak_bytes / 1e6:8.0f}"
         print(row, *details(m), sep="\n    ", flush=True)
+
+
+@bench.command("evaluate")
+def bench_evaluate(
+    run: Run,
+    data: Data,
+    early_exit: Annotated[
+        list[float] | None, typer.Option(help="halting probability at which an example is done; once for each to try")
+    ] = None,
+    subset: Subset = None,
+    batch_size: BatchSize = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds to measure, in each of which all take their turn")] = 5,
+    device: Device = "auto",
+) -> None:
+    """Test examples per second of a finished run, plain and with early exit."""
+    from trm.bench.evaluate import bench_evaluate
+    from trm.distribution import pick_device
+    from trm.evaluation.evaluate import headline
+
+    for threshold in early_exit or []:
+        config.check_evaluation({"early_exit": threshold})
+    print(f"{'':20} {'examples/s':>10} {'speed':>6} {'floor':>6} {'steps':>6}  exact accuracy", flush=True)
+    for m in bench_evaluate(run, data, early_exit or [0.9], subset, batch_size, rounds, pick_device(device)):
+        row = f"{m.name:20} {m.rate:10.1f} {m.speed:6.2f} {m.floor:6.1%} {m.mean_steps:6.2f}"
+        print(f"{row}  {headline(m.exact_accuracy)}", flush=True)
+
+
+@bench.command("votes")
+def bench_votes(
+    tasks: Annotated[int, typer.Option(min=1, help="tasks, with one test input each")] = 400,
+    variants: Annotated[int, typer.Option(min=1, help="predictions for each of them")] = 1000,
+) -> None:
+    """Time and peak memory of ARC's voting, from predictions to a submission."""
+    from trm.bench.voting import bench_votes
+
+    print(
+        f"{'case':14} {'predictions':>11} {'answers':>8} {'counting s':>10} {'ranking s':>9} {'peak MB':>8}", flush=True
+    )
+    for m in bench_votes(tasks, variants):
+        row = f"{m.name:14} {m.predictions:11,} {m.answers:8,} {m.counting:10.1f} {m.ranking:9.1f} {m.peak_mb:8.0f}"
+        print(row, flush=True)
 
 
 @bench.command("digest")

@@ -8,10 +8,10 @@ import copy
 import difflib
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from trm import trees
 from trm.files import BadInput, fingerprint, read_yaml
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -75,13 +76,17 @@ PuzzleDataset = Annotated[SerializeAsAny[Dataset], BeforeValidator(_with_puzzle_
 
 # What each network takes, where that is less than the key allows: from, to
 UNDISTURBED = {"relaxation": (1, 1), "state_noise": (0, 0)}
+PLAIN = {**UNDISTURBED, "one_step_gradient": (False, False)}
 ONLY = {
-    "trm": {"L_layers": (1, None), "H_layers": (0, 0)},
-    "trm_singlez": {"L_layers": (1, None), "H_layers": (0, 0), **UNDISTURBED},
-    "trm_hier6": {"L_layers": (1, None), "H_layers": (0, 0), "L_cycles": (1, 6), **UNDISTURBED},
-    "hrm": {"L_layers": (1, None), "H_layers": (1, None), "puzzle_emb_len": (0, 0), **UNDISTURBED},
+    "trm": {"L_layers": (1, None)},
+    "trm_singlez": {"L_layers": (1, None), "H_layers": (0, 0), **PLAIN},
+    "trm_hier6": {"L_layers": (1, None), "H_layers": (0, 0), "L_cycles": (1, 6), **PLAIN},
+    "hrm": {
+        **{"L_layers": (1, None), "H_layers": (1, None), "puzzle_emb_len": (0, 0)},
+        **{"no_ACT_continue": (True, True), **PLAIN},
+    },
     "transformers_baseline": {
-        **UNDISTURBED,
+        **{"no_ACT_continue": (True, True), **PLAIN},
         **{"L_layers": (0, 0), "H_layers": (1, None)},
         **{"H_cycles": (1, 1), "L_cycles": (1, 1), "puzzle_emb_len": (0, 0)},
     },
@@ -103,7 +108,11 @@ class Model(Section):
     num_heads: Count = Field(8, description="attention heads, hidden_size / num_heads wide; unused with mlp_t")
     expansion: Positive = Field(4.0, description="SwiGLU inner width over hidden_size, before rounding")
     L_layers: int = Field(2, ge=0, description="blocks in the stack that updates z, and in all but hrm y as well")
-    H_layers: int = Field(0, ge=0, description="blocks in the stack that updates y: hrm's and the transformer's")
+    H_layers: int = Field(
+        0,
+        ge=0,
+        description="blocks in the stack that updates y: hrm's and the transformer's; trm: 0, the same as for z",
+    )
     H_cycles: Count = Field(3, description="updates of y in a supervision step; only the last one has a gradient")
     L_cycles: Count = Field(6, description="updates of z before each update of y; trm_hier6: at most 6")
     mlp_t: bool = Field(False, description="mix positions by a SwiGLU over the sequence instead of attention")
@@ -117,6 +126,12 @@ class Model(Section):
     halt_max_steps: Count = Field(16, description="supervision steps at most")
     halt_exploration_prob: Probability = Field(
         0.1, description="chance, at each training step, that a row must go on for a random number of steps"
+    )
+    no_ACT_continue: bool = Field(
+        True, description="TRM's halting, by q_halt alone; false: with q_continue, learned by a further forward, as hrm"
+    )
+    one_step_gradient: bool = Field(
+        False, description="only the last update of z and the last of y have a gradient, as in hrm; trm only"
     )
     forward_dtype: Literal["bfloat16", "float16", "float32"] = Field(
         "bfloat16",
@@ -143,7 +158,8 @@ class Model(Section):
         return self.puzzle_emb_len or -(-self.puzzle_emb_ndim // self.hidden_size)
 
     @field_validator(
-        *("L_layers", "H_layers", "H_cycles", "L_cycles", "puzzle_emb_len"), *("relaxation", "state_noise")
+        *("L_layers", "H_layers", "H_cycles", "L_cycles", "puzzle_emb_len"),
+        *("relaxation", "state_noise", "no_ACT_continue", "one_step_gradient"),
     )
     @classmethod
     def _suits_the_network(cls, value: float, info: ValidationInfo) -> float:
@@ -166,6 +182,8 @@ class Model(Section):
             raise ValueError(
                 f"puzzle_emb_ndim {self.puzzle_emb_ndim} does not fit {self.prefix_len} positions of {self.hidden_size}"
             )
+        if self.state_noise and not self.no_ACT_continue:
+            raise ValueError(f"state_noise {self.state_noise}: expected 0 with no_ACT_continue false")
         return self
 
 
@@ -267,15 +285,59 @@ class Training(Section):
         return self
 
 
+class Scaling(Section):
+    """A way to get more from the same weights at test time: further steps, or several runs to choose from."""
+
+    halt_max_steps: Count | None = Field(None, description="supervision steps; null: those of the evaluation")
+    rollouts: Count = Field(
+        1, description="runs of each example; the first is the plain one, the others differ from it:"
+    )
+    latent_noise: NonNegative = Field(
+        0.0, description="by noise of this deviation on the latent before every step (PTRM)"
+    )
+    random_starts: bool = Field(False, description="by a random state to start from (EqR)")
+    symmetries: bool = Field(False, description="by a symmetry of the puzzle, undone in the answer")
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Scaling":
+        differ = bool(self.latent_noise or self.random_starts or self.symmetries)
+        if differ != (self.rollouts > 1):
+            expected = "2 or more to choose from" if differ else "latent_noise, random_starts or symmetries besides"
+            raise ValueError(f"rollouts {self.rollouts}: expected {expected}")
+        if not differ and self.halt_max_steps is None:
+            raise ValueError("this is the plain run, expected halt_max_steps or rollouts")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What it does, in words."""
+        ways = (
+            (self.latent_noise, f"latent noise {self.latent_noise:g}"),
+            (self.random_starts, "random starts"),
+            (self.symmetries, "symmetries"),
+            (self.halt_max_steps, f"{self.halt_max_steps} steps"),
+        )
+        return ", ".join(words for given, words in ways if given)
+
+
 class Evaluation(Section):
     """How `trm evaluate` scores a finished run."""
 
     subset: Count | None = Field(None, description="test examples, evenly spaced; null: the whole test set")
-    batch_size: Count = Field(512, description="examples at a time")
+    batch_size: Count | None = Field(
+        None, description="examples at a time; null: 512, or 64 on a CPU, whose caches hold no more"
+    )
     max_variants: Count | None = Field(
         None, description="variants of each test problem at most, the first ones; null: all there are"
     )
     halt_max_steps: Count | None = Field(None, description="supervision steps; null: the model's halt_max_steps")
+    early_exit: float | None = Field(
+        None, gt=0, lt=1, description="halting probability at which an example is done; null: it takes every step"
+    )
+    scaling: list[Scaling] = Field([], description="test-time scaling, each way a curve of its own: `trm scale`, below")
+    scaling_subset: Count | None = Field(
+        None, description="test examples of the scaling, which takes its time many times over; null: as `subset`"
+    )
 
 
 class Logging(Section):
@@ -297,17 +359,36 @@ class Logging(Section):
 class Resources(Section):
     """What the training job asks of the machine or the queue."""
 
-    gpus: int = Field(0, ge=0, description="GPUs of the training; more than one: one rank each")
-    threads: Count = Field(2, description="CPU threads")
-    runtime: str = Field("24h", pattern=r"^[1-9]\d*[mhd]$", description="walltime: 90m, 24h, 2d")
-    mem_mb: Count = Field(8000, description="main memory in MB")
+    gpus: int = Field(0, ge=0, description="GPUs of the training on each node; more than one: one rank each")
+    nodes: Count = Field(1, description="nodes of the training; more than one: in SLURM only")
+    threads: Count = Field(2, description="CPU threads on each node")
+    runtime: str = Field(
+        "24h", pattern=r"^[1-9]\d*[mhd]$", description="walltime: 90m, 24h, 2d; a longer training takes several"
+    )
+    mem_mb: Count = Field(
+        8000, description="main memory in MB on each node; half as much again each time a training was killed, up to 3x"
+    )
+
+    @property
+    def minutes(self) -> int:
+        """The walltime in minutes."""
+        return int(self.runtime[:-1]) * {"m": 1, "h": 60, "d": 24 * 60}[self.runtime[-1]]
 
 
 class Published(Section):
     """The figure to hold ours against, and where it stands."""
 
-    exact_accuracy: Probability = Field(description="share of test puzzles solved whole")
+    exact_accuracy: Probability | None = Field(None, description="share of test puzzles solved whole")
+    pass_at_2: Probability | None = Field(
+        None, alias="pass@2", description="ARC's, in place of it: share of test inputs solved in two attempts"
+    )
     source: str = Field(description="where it stands")
+
+    @model_validator(mode="after")
+    def _one_figure(self) -> "Published":
+        if (self.exact_accuracy is None) == (self.pass_at_2 is None):
+            raise ValueError("expected one of exact_accuracy and pass@2")
+        return self
 
 
 class Experiment(Section):
@@ -347,6 +428,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> "Experiment":
+        if self.published and self.published.pass_at_2 is not None and self.dataset.puzzle != "arc":
+            raise ValueError(f"published.pass@2: {self.dataset.puzzle} has no attempts, expected exact_accuracy")
         if self.training.final_weights == "best_validation" and self.dataset.validation == 0:
             raise ValueError("training.final_weights best_validation needs dataset.validation above 0")
         names = [dataset.name for dataset in self.datasets]
@@ -355,12 +438,38 @@ class Experiment(Section):
         return self
 
 
+class ExperimentFile(Experiment):
+    """One file of config/experiments: an experiment, and how it comes by its keys."""
+
+    extends: str | None = Field(
+        None,
+        description="file beside it, without .yaml, that the experiment equals but for what stands here: keys one by "
+        "one, another puzzle's dataset whole, a section that is null reset. Its own: description, published, sweep",
+    )
+    sweep: dict[str, list[Any]] = Field(
+        {}, description="lists of values by key, as in model.L_cycles: [2, 4]; each combination is an experiment"
+    )
+    smoke: dict[str, Any] = Field(
+        {}, description="sections with what a smoke run has otherwise than config/smoke.yaml says"
+    )
+
+
 class Workflow(Section):
     """config/config.yaml: what the workflow runs."""
 
-    experiments: list[str] = Field(min_length=1, description="files of config/experiments, without .yaml")
+    experiments: list[str] = Field(
+        min_length=1, description="files of config/experiments, without .yaml; or combinations of a sweep, by name"
+    )
     raw_data: str | None = Field(None, description="folder with one folder of raw files per puzzle; null: download")
     set: list[str] = Field([], description="overrides for every experiment: section.key=value")
+    container: str | None = Field(
+        None,
+        description="image that jobs run in with --sdm apptainer: a file as envs/trm.def makes it, or docker://...",
+    )
+    modules: list[str] = Field([], description="environment modules that jobs load with --sdm env-modules")
+    smoke: str | None = Field(
+        None, description="folder of results for a run of all experiments, each as small as config/smoke.yaml has it"
+    )
     pathvars: dict[str, str] = Field({}, description="Snakemake's path variables: results, logs, benchmarks")
 
 
@@ -380,8 +489,9 @@ def dataset_section(puzzle: Any) -> type[Dataset]:
 
 def json_schema(kind: str) -> dict[str, Any]:
     """JSON schema of a file: `experiment` (with the keys of every puzzle) or `config` (config/config.yaml)."""
-    schema = (Workflow if kind == "config" else Experiment).model_json_schema()
+    schema = (Workflow if kind == "config" else ExperimentFile).model_json_schema()
     if kind == "experiment":
+        del schema["required"]  # they may stand in the file that it extends
         schema["$defs"]["Dataset"] = {"anyOf": [dataset_section(name).model_json_schema() for name in puzzle_names()]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
@@ -390,12 +500,13 @@ def reference() -> str:
     """Every key of every file as Markdown tables: what config/README.md shows."""
     sections: list[tuple[str, type[BaseModel]]] = [
         ("config/config.yaml", Workflow),
-        ("config/experiments/NAME.yaml", Experiment),
+        ("config/experiments/NAME.yaml", ExperimentFile),
         *((f"dataset: of {name}", dataset_section(name)) for name in puzzle_names()),
         ("model:", Model),
         ("training:", Training),
         ("training.curriculum: each stage", Stage),
         ("evaluation:", Evaluation),
+        ("evaluation.scaling: each way", Scaling),
         ("logging:", Logging),
         ("resources:", Resources),
         ("published:", Published),
@@ -405,7 +516,7 @@ def reference() -> str:
         rows = [f"### `{title}`", "", section.__doc__ or "", "", "| key | default | what |", "| --- | --- | --- |"]
         for name, field in section.model_fields.items():
             default = "required" if field.is_required() else f"`{json.dumps(_plain(field.get_default()))}`"
-            rows.append(f"| `{name}` | {default} | {field.description or ''} |")
+            rows.append(f"| `{field.alias or name}` | {default} | {field.description or ''} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
@@ -415,44 +526,87 @@ def _plain(value: Any) -> Any:
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Experiment:
-    """Read and check an experiment file; `overrides` are `section.key=value` with YAML values."""
-    return check(read_yaml(path), str(path), overrides)
+    """Read and check the file of one experiment; `overrides` are `section.key=value` with YAML values."""
+    file = trees.read(path)
+    if file.sweep:
+        raise BadInput(f"{path}: sweep: stands for {', '.join(file.combinations())}, expected one experiment")
+    return check(file.keys, file.source, overrides)
 
 
-def check(tree: dict[str, Any], where: str, overrides: list[str] | None = None) -> Experiment:
-    """The experiment in `tree`; `where` names its source in errors."""
+def load_folder(
+    folder: Path, overrides: list[str] | None = None, smoke: Path | None = None
+) -> dict[str, list[Experiment]]:
+    """The experiments in a folder, by the file that stands for them: one each or, of a sweep, each combination.
+
+    `smoke` is the file of the most that a smoke run has of everything: with it the experiments are as small as that.
+    """
+    most = _read_most(smoke) if smoke else None
+    found, places = {}, {}
+    for path in sorted(folder.glob("*.yaml")):
+        file = trees.read(path)
+        found[path.stem] = []
+        for name, keys in file.combinations().items():
+            experiment = check(keys, file.source, overrides)
+            if not file.sweep and experiment.name != path.stem:
+                raise BadInput(f"{path}: name: {name}, expected {path.stem}")
+            if most is not None:
+                experiment = _smoke(experiment, file, most)
+            if name in places:
+                raise BadInput(f"{path}: stands for {name}, as {places[name]} does, expected names of their own")
+            places[name] = path
+            found[path.stem].append(experiment)
+    return found
+
+
+def _smoke(experiment: Experiment, file: trees.File, most: dict[str, Any]) -> Experiment:
+    """The experiment with little of everything, and what its file asks for besides."""
+    tree = trees.lowered(experiment.model_dump(mode="json", by_alias=True), most)
+    return check(trees.merged(tree, file.smoke), lambda _: f"{file.source(('smoke',))}: smoke")
+
+
+def _read_most(path: Path) -> dict[str, Any]:
+    """The keys of config/smoke.yaml, each of which has to be one of some experiment; those of `dataset` are of all."""
+    most = read_yaml(path)
+    puzzles = [dataset_section(name) for name in puzzle_names()]
+    known = {"model": [Model], "training": [Training], "evaluation": [Evaluation], "resources": [Resources]}
+    known |= {"dataset": puzzles, "seeds": []}
+    for section, keys in most.items():
+        fields = {name for model in known.get(section, []) for name in model.model_fields}
+        unknown = sorted(keys.keys() - fields) if isinstance(keys, dict) else []
+        if section not in known or unknown:
+            raise BadInput(f"{path}: {'.'.join([section, *unknown[:1]])}: unknown key, expected one of an experiment")
+    return {**most, "more_datasets": most.get("dataset", {})}
+
+
+def check(
+    tree: dict[str, Any], where: str | Callable[[tuple], object], overrides: list[str] | None = None
+) -> Experiment:
+    """The experiment in `tree`; `where` names its source in errors, or that of the key at a location."""
     tree = copy.deepcopy(tree)
     for override in overrides or []:
-        _override(tree, override)
+        trees.override(tree, override)
     try:
         return Experiment.model_validate(tree)
     except ValidationError as error:
-        raise BadInput(f"{where}: {_explain(error, tree)}") from None
+        source = where(_first(error)["loc"]) if callable(where) else where
+        raise BadInput(f"{source}: {_explain(error, tree)}") from None
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise BadInput(f"override {override!r}: expected key=value, such as training.lr=1.0e-3")
+def check_evaluation(keys: dict[str, Any]) -> Evaluation:
+    """The `evaluation:` section with these keys."""
     try:
-        value = yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise BadInput(f"override {override!r}: the value is not valid YAML") from None
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
-            raise BadInput(f"override {override!r}: {parent} is not a section")
-    tree[last] = value
+        return Evaluation.model_validate(keys)
+    except ValidationError as error:
+        raise BadInput(_explain(error, {}, "evaluation")) from None
 
 
-def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
-    """The first problem of a validation in one line: key, what is wrong, what was expected."""
-    # an unknown key often explains a missing one, so it comes first
-    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    key = ".".join(map(str, problem["loc"]))
+def _explain(error: ValidationError, tree: dict[str, Any], *section: str) -> str:
+    """The first problem of a validation, of a section or of all, in one line: key, what is wrong, what was expected."""
+    problem = _first(error)
+    location = (*section, *problem["loc"])
+    key = ".".join(map(str, location))
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(problem["loc"], tree)
+        known = _keys_beside(location, tree)
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"{key}: unknown key, {f'did you mean {close[0]}?' if close else 'expected one of ' + ', '.join(known)}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
@@ -460,18 +614,26 @@ def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
     return f"{key}: {message}{given}" if key else f"{message}{given}"
 
 
+def _first(error: ValidationError) -> dict[str, Any]:
+    # an unknown key often explains a missing one, so it comes first
+    return min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+
+
 def _keys_beside(location: tuple, tree: dict[str, Any]) -> list[str]:
     """The keys that are known where an unknown one stands."""
     if len(location) == 1:
-        return list(Experiment.model_fields)
+        return list(ExperimentFile.model_fields)
     if location[0] == "dataset":
         return list(dataset_section(tree["dataset"]["puzzle"]).model_fields)
     if location[:2] == ("training", "curriculum"):
         return list(Stage.model_fields)
+    if location[:2] == ("evaluation", "scaling"):
+        return list(Scaling.model_fields)
     if location[0] == "more_datasets":
         return list(dataset_section(tree["more_datasets"][location[1]]["puzzle"]).model_fields)
     sections = {
         **{"model": Model, "training": Training, "evaluation": Evaluation},
         **{"logging": Logging, "resources": Resources},
     }
-    return list(sections.get(location[0], Published).model_fields)
+    fields = sections.get(location[0], Published).model_fields
+    return [field.alias or name for name, field in fields.items()]

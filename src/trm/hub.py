@@ -198,6 +198,10 @@ def published_config(experiment: Experiment, facts: dict[str, Any]) -> str:
         if key not in (*keys, "name", "loss_type") and model[key] != only:
             name = experiment.model.name
             raise BadInput(f"model.{key}: {model[key]}, expected {only}: the published {name} has no such key")
+    if experiment.model.name == "trm" and model["H_layers"]:
+        raise BadInput(
+            f"model.H_layers: {model['H_layers']}, expected 0: the published trm has one network for z and y"
+        )
     arch = {"name": CLASSES[experiment.model.name], "loss": {"name": LOSS, "loss_type": model["loss_type"]}}
     arch |= {key: model[key] for key in keys}
     if experiment.model.name.startswith("trm"):

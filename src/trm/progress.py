@@ -17,8 +17,14 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Yield a function to call as work gets done, with an optional note such as the loss. Writes to stderr."""
+def progress(description: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Advance]:
+    """Yield a function to call as work gets done, with an optional note such as the loss. Writes to stderr.
+
+    Of several ranks one has it `shown`; that of the others does nothing.
+    """
+    if not shown:
+        yield _unseen
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain(description, total, done)
@@ -39,6 +45,10 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Advance]:
             bar.update(task, advance=steps, **({"note": note} if note else {}))
 
         yield advance
+
+
+def _unseen(steps: int = 1, note: str = "") -> None:
+    pass
 
 
 def _plain(description: str, total: int, done: int) -> Advance:

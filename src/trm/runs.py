@@ -37,6 +37,11 @@ class FinishedRun:
     experiment: Experiment
     provenance: dict[str, Any]
 
+    @property
+    def datasets(self) -> list[dict[str, Any]]:
+        """What it says of the datasets that it was trained on, as `experiment.datasets` has them."""
+        return [self.provenance["data"], *self.provenance.get("more_data", [])]
+
 
 def write_run(
     out: Path,
@@ -97,13 +102,19 @@ def read_test(run: FinishedRun, data: Path) -> tuple[Dataset, dict[str, Any], Sp
 
     Raises BadInput where the run was trained on several datasets and this is none of them.
     """
-    split, known = read_split(data / "test"), [run.provenance["data"], *run.provenance.get("more_data", [])]
-    place = 0
+    split, known, place = read_split(data / "test"), run.datasets, 0
     if len(known) > 1:
-        hashes = [facts["content_sha256"] for facts in known]
-        if (found := content_hash(data)) not in hashes:
-            names = ", ".join(facts["name"] for facts in known)
-            raise BadInput(f"{data}: content {found[:12]}, expected one of the datasets of {run.folder}: {names}")
-        place = hashes.index(found)
+        place = place_of(run, data)
         split = renumbered(split, [facts["num_puzzle_identifiers"] for facts in known], place)
     return run.experiment.datasets[place], known[place], split
+
+
+def place_of(run: FinishedRun, data: Path) -> int:
+    """Which of the run's datasets stands in `data`. Raises BadInput where it is none of them."""
+    hashes = [facts["content_sha256"] for facts in run.datasets]
+    if hashes == [None]:  # a run that was imported without its dataset
+        return 0
+    if (found := content_hash(data)) not in hashes:
+        names = ", ".join(facts["name"] for facts in run.datasets)
+        raise BadInput(f"{data}: content {found[:12]}, expected one of the datasets of {run.folder}: {names}")
+    return hashes.index(found)

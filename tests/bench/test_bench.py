@@ -9,7 +9,9 @@ import yaml
 from tests.conftest import TINY
 from trm.bench import data as bench_data
 from trm.bench.digest import digest
-from trm.bench.train import CASES, Recorder, bench_train, measure, record, replayed, start
+from trm.bench.evaluate import bench_evaluate
+from trm.bench.products import Recorder, replayed
+from trm.bench.train import CASES, bench_train, measure, record, start
 from trm.cli import app
 from trm.config import check
 from trm.data.build import build, materialize
@@ -36,6 +38,15 @@ def test_products_are_counted_at_two_operations_a_multiplication():
     )
     batched = recorded(lambda: torch.bmm(torch.randn(4, 2, 3), torch.randn(4, 3, 6)))
     assert sum(call.flops for call in batched.products) == 2 * 4 * 2 * 3 * 6
+
+
+def test_inference_has_the_products_of_a_forward_pass():
+    x, weight, bias = torch.randn(3, 5, 7), torch.randn(11, 7), torch.randn(11)
+    for arguments in ((x, weight), (x, weight, bias)):
+        forward = recorded(lambda arguments=arguments: F.linear(*arguments)).products
+        with torch.inference_mode():
+            inference = recorded(lambda arguments=arguments: F.linear(*arguments)).products
+        assert sum(call.flops for call in inference) == sum(call.flops for call in forward) == 2 * 15 * 7 * 11
 
 
 def test_attention_is_two_products_forward_and_five_backward():
@@ -180,3 +191,25 @@ def test_the_digest_of_arc_sees_colours_but_no_shifts(tmp_path):
     boards["labels"][row, cell] = 2 if boards["labels"][row, cell] > 2 else 3
     np.save(train / "all__labels.npy", boards["labels"])
     assert digest(train) != published
+
+
+def test_voting_is_measured_with_few_answers_and_with_as_many_as_predictions(capsys):
+    app(["bench", "votes", "--tasks", "3", "--variants", "40"], standalone_mode=False)
+    _, few, distinct = capsys.readouterr().out.splitlines()
+    assert few.startswith("few answers            120       30 ")
+    assert distinct.startswith("all distinct           120      120 ")
+    assert all(float(figure) > 0 for figure in (few.split()[-1], distinct.split()[-1]))
+
+
+def test_the_benchmark_of_evaluation_answers_as_the_evaluation_does(tiny_run, tiny_data):
+    with np.load(tiny_run / "predictions.npz") as table:
+        exact, q_halt = table["exact"], table["q_halt"]
+    sure = float(1 / (1 + np.exp(-np.median(q_halt[:, 0]))))
+    plain, early, never = bench_evaluate(tiny_run, tiny_data, [sure, 0.999999], None, 7, 2, CPU)
+    assert [found.name for found in (plain, never)] == ["every step", "early exit at 0.999999"]
+    assert plain.mean_steps == never.mean_steps == 2
+    assert 1 < early.mean_steps < 2
+    assert plain.exact_accuracy.value == never.exact_accuracy.value == exact[:, -1].mean()
+    assert plain.speed == 1
+    assert plain.floor > 0
+    assert all(found.rate > 0 for found in (plain, early, never))

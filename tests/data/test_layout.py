@@ -14,7 +14,7 @@ from trm.config import check
 from trm.data import layout
 from trm.data.build import build
 from trm.data.layout import ARRAYS, content_hash, read_split
-from trm.data.split import Split
+from trm.data.split import evenly
 from trm.files import BadInput, read_json
 
 
@@ -96,9 +96,8 @@ def test_total_puzzles_counts_puzzles(tiny_data):
 
 
 @given(st.integers(1, 200), st.integers(1, 250))
-def test_spread_is_even_and_in_order(total, n):
-    split = type("Rows", (), {"__len__": lambda self: total})()
-    rows = Split.spread(split, n)
+def test_numbers_are_spread_evenly_and_in_order(total, n):
+    rows = evenly(n, total)
     assert len(rows) == min(n, total)
     gaps = np.diff(np.append(rows, rows[0] + total))
     assert gaps.min() >= 1

@@ -2,22 +2,25 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from tests.conftest import TINY
+from tests.conftest import ALONE, TINY
 from tests.data.datasets import write_structure
 from trm.config import Evaluation, check
 from trm.data.layout import content_hash, read_split
 from trm.evaluation.evaluate import evaluate, score
-from trm.files import BadInput, read_json
+from trm.files import BadInput, Fault, read_json
+from trm.models.network import Network
 from trm.puzzles import sudoku
 from trm.runs import load_model, read_run, read_test
 from trm.training.loop import train
-
-CPU = torch.device("cpu")
 
 
 def table_of(folder):
@@ -91,7 +94,7 @@ def half_right(tiny_experiment, table):
 
 
 def test_every_figure_of_a_half_right_table_is_that_of_a_slow_count(tiny_experiment, half_right):
-    result = score(tiny_experiment.dataset, half_right)
+    result = score(tiny_experiment.dataset, half_right, {})
     assert_counted(result["figures"], half_right)
     assert 0.4 < result["figures"]["exact_accuracy"]["value"] < 0.6
     assert result["by_step"]["exact_accuracy"][0]["value"] == 0
@@ -110,7 +113,7 @@ def is_valid(board, answer):
 def test_labels_that_ask_nothing_count_nowhere(tiny_experiment, table):
     asked = table["asked"].copy()
     asked[:, 8:] = False
-    figures = score(tiny_experiment.dataset, {**table, "asked": asked})["figures"]
+    figures = score(tiny_experiment.dataset, {**table, "asked": asked}, {})["figures"]
     assert figures["token_accuracy"]["count"] == 160
     assert figures["blank_accuracy"]["count"] == (table["inputs"][:, :8] == 1).sum()
 
@@ -141,7 +144,7 @@ def test_the_result_says_where_it_comes_from(tiny_run):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 500])
 def test_the_batch_size_does_not_change_an_answer(tiny_run, tiny_data, table, tmp_path, batch_size):
-    evaluate(tiny_run, tiny_data, tmp_path, Evaluation(batch_size=batch_size), CPU)
+    evaluate(tiny_run, tiny_data, tmp_path, Evaluation(batch_size=batch_size), ALONE)
     again = table_of(tmp_path)
     for name in ("rows", "inputs", "labels", "predictions", "asked", "valid", "exact"):
         assert (again[name] == table[name]).all(), name
@@ -150,7 +153,7 @@ def test_the_batch_size_does_not_change_an_answer(tiny_run, tiny_data, table, tm
 
 @pytest.mark.parametrize(("n", "rows"), [(5, [0, 4, 8, 12, 16]), (3, [0, 6, 13]), (1, [0]), (99, range(20))])
 def test_a_subset_is_evenly_spaced_and_answers_as_in_the_whole(tiny_run, tiny_data, table, tmp_path, n, rows):
-    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(subset=n), CPU)
+    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(subset=n), ALONE)
     part = table_of(tmp_path)
     assert part["rows"].tolist() == list(rows)
     assert (part["predictions"] == table["predictions"][part["rows"]]).all()
@@ -163,6 +166,9 @@ def test_a_cap_on_variants_scores_the_first_of_each_problem(tmp_path):
     assert split.spread(None, 1).tolist() == [0, 1, 6, 7]
     assert split.spread(None, 2).tolist() == [0, 1, 2, 6, 7, 8]
     assert split.spread(3, 2).tolist() == [0, 2, 7]  # evenly spaced over what is left
+    assert split.spread_groups(2).tolist() == [0, 1, 2, 3, 4, 5, 6]  # the first and the second of three
+    assert split.spread_groups(2, 1).tolist() == [0, 1, 6]
+    assert split.spread_groups(None).tolist() == split.spread_groups(9).tolist() == list(range(9))
     assert split.spread(None, 3).tolist() == split.spread(None).tolist() == list(range(9))
 
 
@@ -173,7 +179,7 @@ def test_a_cap_on_variants_reaches_the_evaluation(tiny_run, tiny_data, table, tm
     np.save(data / "test" / "all__group_indices.npy", np.arange(0, 21, 5, dtype=np.int32))
     facts = read_json(data / "test" / "dataset.json")
     (data / "test" / "dataset.json").write_text(json.dumps({**facts, "total_groups": 4}))
-    result = evaluate(tiny_run, data, tmp_path, Evaluation(max_variants=2), CPU)
+    result = evaluate(tiny_run, data, tmp_path, Evaluation(max_variants=2), ALONE)
     part = table_of(tmp_path)
     assert part["rows"].tolist() == [0, 1, 5, 6, 10, 11, 15, 16]
     assert (part["predictions"] == table["predictions"][part["rows"]]).all()
@@ -181,7 +187,7 @@ def test_a_cap_on_variants_reaches_the_evaluation(tiny_run, tiny_data, table, tm
 
 
 def test_more_steps_than_trained_go_on_from_the_same_answers(tiny_run, tiny_data, table, tmp_path):
-    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(halt_max_steps=5), CPU)
+    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(halt_max_steps=5), ALONE)
     longer = table_of(tmp_path)
     assert longer["exact"].shape == (20, 5)
     assert (longer["exact"][:, :2] == table["exact"]).all()
@@ -211,13 +217,13 @@ def test_a_run_on_several_datasets_is_scored_on_any_of_them(tiny_data, tmp_path)
         assert (split.puzzle_identifiers[::4] == 0).all()  # the blank is common to all
         assert dataset == run.experiment.datasets[place]
         assert facts["content_sha256"] == content_hash(folder)
-        result = evaluate(tmp_path / "run", folder, tmp_path / "scores", Evaluation(), CPU)
+        result = evaluate(tmp_path / "run", folder, tmp_path / "scores", Evaluation(), ALONE)
         assert result["data"]["name"] == dataset.name
         last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][place - 2]
         assert last.get("dataset") == (dataset.name if place else None)
         assert result["figures"]["token_accuracy"]["value"] == pytest.approx(last["token_accuracy"], abs=1e-9)
     with pytest.raises(BadInput, match=r"expected one of the datasets of .*/run: sudoku-[0-9a-f]{8}, sudoku-"):
-        evaluate(tmp_path / "run", tiny_data, tmp_path / "scores", Evaluation(), CPU)
+        evaluate(tmp_path / "run", tiny_data, tmp_path / "scores", Evaluation(), ALONE)
 
 
 def test_a_training_wants_as_many_datasets_as_its_experiment_has(tiny_experiment, tiny_data, tmp_path):
@@ -230,7 +236,7 @@ def test_a_training_wants_as_many_datasets_as_its_experiment_has(tiny_experiment
 def test_answers_are_those_of_the_published_number_of_steps(tiny_run, tiny_data, table):
     """Step by step by hand: two supervision steps from the start vectors, no early halt."""
     run, split = read_run(tiny_run), read_split(tiny_data / "test")
-    model = load_model(run, split.metadata, CPU)
+    model = load_model(run, split.metadata, ALONE.device)
     inputs = torch.from_numpy(np.array(split.inputs, np.int32))
     state = model.initial_state(20)
     with torch.no_grad():
@@ -240,3 +246,42 @@ def test_answers_are_those_of_the_published_number_of_steps(tiny_run, tiny_data,
             assert (table["exact"][:, step] == exact).all()
             assert table["q_halt"][:, step] == pytest.approx(q[:, 0].numpy(), abs=1e-4)
     assert (table["predictions"] == logits.argmax(-1).numpy()).all()
+
+
+def test_an_interrupted_evaluation_leaves_nothing_and_starts_over(tiny_run, tiny_data, table, tmp_path):
+    command = [sys.executable, "-m", "trm", "evaluate", str(tiny_run), "--data", str(tiny_data), "--out", str(tmp_path)]
+    process = subprocess.Popen([*command, "--halt-max-steps", "1000000", "--device", "cpu"], stderr=subprocess.PIPE)
+    deadline = time.time() + 60
+    while psutil.Process(process.pid).cpu_times().user < 4:  # it has begun to answer
+        assert time.time() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) != 0
+    assert list(tmp_path.iterdir()) == []
+    subprocess.run([*command, "--batch-size", "20", "--device", "cpu"], check=True, capture_output=True)
+    again = table_of(tmp_path)
+    assert (again["predictions"] == table["predictions"]).all()
+    assert read_json(tmp_path / "evaluation.json") == read_json(tiny_run / "evaluation.json")
+
+
+def test_a_batch_that_does_not_fit_gets_one_line(tiny_run, tiny_data, tmp_path, monkeypatch):
+    def forward(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Network, "forward", forward)
+    with pytest.raises(Fault, match=r"out of memory with 7 examples at a time; lower evaluation.batch_size"):
+        evaluate(tiny_run, tiny_data, tmp_path, Evaluation(batch_size=7), ALONE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_early_exit_saves_steps_and_says_so(tiny_run, tiny_data, table, tmp_path):
+    sure = float(1 / (1 + np.exp(-np.median(table["q_halt"][:, 0]))))
+    result = evaluate(tiny_run, tiny_data, tmp_path, Evaluation(early_exit=sure), ALONE)
+    early = table_of(tmp_path)
+    assert result["mean_steps"] == early["steps"].mean() < 2
+    assert (early["rows"] == table["rows"]).all()
+    for row, steps in enumerate(early["steps"]):
+        assert early["exact"][row].tolist() == [
+            *table["exact"][row, :steps],
+            *[table["exact"][row, steps - 1]] * (2 - steps),
+        ]

@@ -1,14 +1,15 @@
-"""Every share has an interval that is right for one run: Wilson's, or that of a ratio over boards."""
+"""Every figure has an interval that is right for one run, and two runs are compared on what they disagree about."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trm.evaluation.evaluate import headline
-from trm.evaluation.metrics import Z, share, share_of_parts
+from trm.evaluation.metrics import RESAMPLES, Z, bootstrap, mcnemar, share, share_of_parts
 
 # items with some parts, some of which are right
 items = st.lists(
@@ -108,10 +109,110 @@ def test_more_items_narrow_a_share_of_parts():
     assert tenfold.high - tenfold.low < 0.4 * (once.high - once.low)
 
 
-def test_nothing_scored_says_nothing():
-    figure = share(np.array([], bool))
+@pytest.mark.parametrize("figure_of", [share, bootstrap])
+def test_nothing_scored_says_nothing(figure_of):
+    figure = figure_of(np.array([], bool))
     assert (figure.count, figure.low, figure.high) == (0, 0, 1)
     assert math.isnan(figure.value)
+
+
+# Means of tasks
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_a_mean_of_tasks_lies_in_its_interval_whatever_their_order(values, random):
+    figure = bootstrap(np.array(values))
+    assert figure.value == pytest.approx(np.mean(values))
+    assert figure.count == len(values)
+    assert 0 <= figure.low <= figure.value <= figure.high <= 1
+    assert figure.low < figure.high or max(values) - min(values) < 1e-9
+    random.shuffle(values)
+    assert bootstrap(np.array(values)) == figure
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_tasks_that_all_agree_have_wilson_s_interval(value):
+    figure = bootstrap(np.full(20, value))
+    hits = share(np.arange(20) < 20 * value)
+    assert (figure.value, figure.count, figure.low, figure.high) == (value, 20, hits.low, hits.high)
+
+
+@pytest.mark.parametrize("hits", [20, 100, 200, 350])
+def test_the_bootstrap_of_right_and_wrong_is_the_binomial_s(hits):
+    """There the mean of a resample is a binomial variable, whose 2.5 % and 97.5 % points can be counted."""
+    n = 400
+    figure = bootstrap(np.arange(n) < hits)
+    p, total, points = hits / n, 0.0, []
+    for k in range(n + 1):
+        total += math.exp(
+            math.lgamma(n + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(n - k + 1)
+            + k * math.log(p)
+            + (n - k) * math.log(1 - p)
+        )
+        points += [k / n] * ((len(points) == 0 and total >= 0.025) + (len(points) == 1 and total >= 0.975))
+    assert (figure.low, figure.high) == pytest.approx(points, abs=1.01 / n)
+
+
+def test_the_bootstrap_covers_the_true_mean_as_often_as_it_says():
+    """Of 300 samples of 60 tasks, each the mean of two throws: 95 % is 285, with a standard deviation of 4."""
+    tasks = np.random.default_rng(0).binomial(2, 0.3, (300, 60)) / 2
+    figures = [bootstrap(sample) for sample in tasks]
+    covered = sum(figure.low <= 0.3 <= figure.high for figure in figures)
+    assert 270 <= covered <= 297
+
+
+def test_resamples_that_do_not_fit_one_block_are_drawn_all_the_same(monkeypatch):
+    values = np.random.default_rng(1).random(50)
+    once = bootstrap(values)
+    monkeypatch.setattr("trm.evaluation.metrics._BLOCK", 50 * (RESAMPLES // 7))
+    assert bootstrap(values) == once
+
+
+# Two runs on the same items
+
+
+def exact_p(heads, tails):
+    """Twice the smaller tail of a fair coin, in whole numbers."""
+    n = heads + tails
+    tail = sum(math.comb(n, k) for k in range(min(heads, tails) + 1))
+    return min(Fraction(1), Fraction(2 * tail, 2**n))
+
+
+def runs(both, only_first, only_second, neither):
+    first = [True] * both + [True] * only_first + [False] * only_second + [False] * neither
+    second = [True] * both + [False] * only_first + [True] * only_second + [False] * neither
+    return np.array(first, bool), np.array(second, bool)
+
+
+@given(*[st.integers(0, 40)] * 4)
+def test_mcnemar_s_p_is_the_exact_tail_and_only_disagreement_counts(both, only_first, only_second, neither):
+    first, second = runs(both, only_first, only_second, neither)
+    paired = mcnemar(first, second)
+    found = (paired.both, paired.only_first, paired.only_second, paired.neither)
+    assert found == (both, only_first, only_second, neither)
+    assert paired.p == pytest.approx(float(exact_p(only_first, only_second)), rel=1e-12)
+    assert mcnemar(second, first).p == paired.p
+
+
+@pytest.mark.parametrize(
+    ("heads", "tails"), [(0, 0), (0, 1), (59, 121), (2000, 2200), (20_000, 20_700), (3, 900), (1, 1100), (0, 100_000)]
+)
+def test_large_counts_neither_overflow_nor_lose_digits(heads, tails):
+    p = mcnemar(*runs(0, heads, tails, 0)).p
+    n, term, tail = heads + tails, 1, 0
+    for k in range(min(heads, tails) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)
+    assert p == pytest.approx(min(1.0, 2 * tail / 2**n), rel=1e-8, abs=0)
+
+
+def test_published_example_of_mcnemar():
+    """Agresti, Categorical Data Analysis, section 10.1: 150 and 86 of the opinions changed."""
+    paired = mcnemar(*runs(794, 150, 86, 570))
+    assert 1e-5 < paired.p < 1e-4  # the normal approximation, z = 4.17, gives 3.1e-5
 
 
 def test_a_figure_in_print_has_its_count_and_interval():

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.models.test_networks import ROWS, VOCABULARY, batch, build, small
+from tests.models.test_networks import ROWS, VOCABULARY, answer, batch, build, small
+from trm import distribution
 from trm.config import Model, Training
 from trm.data.layout import read_split
-from trm.evaluation.inference import answer, to_batch
+from trm.distribution import compiles, pick_device
+from trm.evaluation.inference import to_batch
 from trm.files import BadInput
 from trm.models import NETWORKS, act, hardware, losses
 from trm.models.hardware import out_of_memory, suited, suited_dtype
 from trm.models.losses import loss_and_metrics, widest
 from trm.runs import FinishedRun, load_model, read_run
 from trm.tensors import read_tensors, write_tensors
-from trm.training import distribution
-from trm.training.distribution import compiles, pick_device
 from trm.training.trainer import FLOAT16_SCALE, Trainer
 
 CPU, CUDA, APPLE = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")

@@ -3,12 +3,14 @@
 import json
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from tests.training.runs_of_processes import EXPERIMENT, build_data
 from trm.config import Model, Training, check
+from trm.evaluation.inference import answers
 from trm.models import NETWORKS, act, build_model
 from trm.models.losses import IGNORE
 from trm.tensors import read_tensors
@@ -52,6 +54,13 @@ def batch(seed, rows=ROWS):
         labels=labels,
         puzzle_identifiers=torch.randint(3, (rows,), generator=generator),
     )
+
+
+def answer(model, batch, rows=None):
+    """What a model says to a batch whose rows have these numbers."""
+    rows = np.zeros(len(batch.inputs), np.int64) if rows is None else rows
+    [found] = answers(model, lambda _: batch, rows, len(rows))
+    return found
 
 
 def trainer_of(config):
@@ -148,6 +157,65 @@ def test_q_continue_learns_the_value_of_the_next_step(better):
     assert not target.requires_grad
 
 
+class Watched(torch.nn.Module):
+    """A stack that notes, call by call, whether it is asked for a gradient."""
+
+    def __init__(self, stack, calls, name):
+        super().__init__()
+        self.stack, self.calls, self.name = stack, calls, name
+
+    def forward(self, h):
+        self.calls.append(f"{self.name}{'+' if torch.is_grad_enabled() else '-'}")
+        return self.stack(h)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, "z- z- z- z- z+ z+ z+ z+"),  # one stack for both, in 2 cycles of 3 updates of z and one of y
+        ({"H_layers": 1}, "z- z- z- y- z+ z+ z+ y+"),
+        ({"one_step_gradient": True}, "z- z- z- z- z- z- z+ z+"),
+        ({"one_step_gradient": True, "H_layers": 1}, "z- z- z- y- z- z- z+ y+"),
+        ({"one_step_gradient": True, "L_cycles": 1, "H_cycles": 1}, "z+ z+"),
+    ],
+)
+def test_the_ablations_take_a_network_or_a_gradient_from_some_updates_alone(keys, expected):
+    model, rows, calls = build(small("trm", **{"L_cycles": 3, **keys})), batch(0), []
+    for name, letter in (("L_level", "z"), ("H_level", "y")):
+        if hasattr(model, name):
+            setattr(model, name, Watched(getattr(model, name), calls, letter))
+    model(model.initial_state(ROWS), rows.inputs, model.puzzle_rows(rows.puzzle_identifiers))
+    assert calls == expected.split()
+
+
+def test_a_gradient_of_the_last_updates_alone_is_another_one_for_the_same_answer():
+    weights, answers = [], []
+    for one_step in (False, True):
+        model, rows = build(small("trm", L_cycles=3, one_step_gradient=one_step)), batch(0)
+        _, logits, _ = model(model.initial_state(ROWS), rows.inputs, model.puzzle_rows(rows.puzzle_identifiers))
+        logits.square().sum().backward()
+        answers.append(logits.detach())
+        weights.append(model.L_level.layers[0].mlp.down_proj.weight.grad)
+    torch.testing.assert_close(*answers, rtol=0, atol=0)
+    assert not torch.allclose(*weights)
+
+
+def test_a_network_of_its_own_doubles_the_weights_of_the_published_trm():
+    sizes = []
+    for layers in (0, 2):
+        model = build_model(Model(mlp_t=True, pos_encodings="none", H_layers=layers), 11, 81, 1)
+        sizes.append(round(sum(parameter.numel() for parameter in model.parameters()) / 1e6))
+    assert sizes == [5, 10]
+
+
+def test_trm_that_learns_to_continue_halts_as_hrm():
+    model = build(small("trm", no_ACT_continue=False))
+    assert model.halts(Q).tolist() == [True, False, True, False]
+    assert "q_continue_loss" in trainer_of(model.config).metric_names
+    with pytest.raises(ValidationError, match=r"state_noise 0\.1: expected 0 with no_ACT_continue false"):
+        small("trm", no_ACT_continue=False, state_noise=0.1)
+
+
 @pytest.mark.parametrize(
     ("seq_len", "keys", "millions"),
     [
@@ -180,7 +248,9 @@ def test_the_configuration_names_every_network():
 @pytest.mark.parametrize(
     ("name", "key", "value", "expected"),
     [
-        *((name, "H_layers", 2, "0, not 2") for name in ("trm", "trm_singlez", "trm_hier6")),
+        *((name, "H_layers", 2, "0, not 2") for name in ("trm_singlez", "trm_hier6")),
+        *((name, "one_step_gradient", True, "False, not True") for name in NETWORKS if name != "trm"),
+        *((name, "no_ACT_continue", False, "True, not False") for name in ("hrm", "transformers_baseline")),
         *((name, "L_layers", 0, "1 or more, not 0") for name in ("trm", "trm_singlez", "trm_hier6", "hrm")),
         *((name, "H_layers", 0, "1 or more, not 0") for name in ("hrm", "transformers_baseline")),
         *((name, "puzzle_emb_len", 1, "0, not 1") for name in ("hrm", "transformers_baseline")),

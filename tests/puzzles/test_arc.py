@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from trm.config import load
 from trm.files import BadInput
 from trm.puzzles import Examples, Origin, arc, arc_boards, arc_variants
-from trm.puzzles.arc_variants import SHIFTED, decode, encode, legacy_codes, parse_name
+from trm.puzzles.arc_variants import SHIFTED, decode, encode, legacy_codes, parse_names
 from trm.puzzles.drawing import PALETTE, Disk, Rect
 
 REPOSITORY = Path(__file__).parents[2]
@@ -214,11 +214,28 @@ def test_codes_and_names_tell_transform_and_permutation(transform, colors):
         again = decode(code + shifted)
         assert again[0][0] == transform
         assert (again[1] == permutation).all()
-    bare, name = arc_variants.names_of("x|y", np.append(0, code))
-    assert (bare, parse_name(bare)[:2]) == ("x|y", ("x|y", 0))
-    assert parse_name(bare)[2].tolist() == list(range(10))
-    task, turned, recolored = parse_name(name)
-    assert (task, turned, recolored.tolist()) == ("x|y", transform, permutation[0].tolist())
+    names = arc_variants.names_of("x|y", np.append(0, code))
+    tasks, turned, recolored = parse_names(names)
+    assert names[0] == "x|y"
+    assert tasks == ["x|y", "x|y"]
+    assert turned.tolist() == [0, transform]
+    assert recolored.tolist() == [list(range(10)), permutation[0].tolist()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x|||t8|||0123456789",
+        "x|||3|||0123456789",
+        "x|||t3|||0123456788",
+        "x|||t3|||012345678",
+        "x|||t3",
+        "x|||t1|||0|||1",
+    ],
+)
+def test_a_name_that_is_no_variant_s_is_refused(name):
+    with pytest.raises(BadInput, match=r"puzzle x\|\|\|.*expected TASK or TASK"):
+        parse_names(["y", name])
 
 
 def test_all_codes_are_different_variants_and_0_is_the_identity():
@@ -323,7 +340,21 @@ def test_the_inverse_of_a_code_gives_the_base_grids_back(code, shifted, seed, mo
     for image, side in zip(images, pair, strict=True):
         size = arc_boards.rectangles(image[None], np.array([[top, left]]))[0]
         cells = image.reshape(30, 30)[top : top + size[0], left : left + size[1]] - 2
-        np.testing.assert_array_equal(arc_boards.undo(cells, transform[0], permutation[0]), side)
+        (undone,), (shape,) = arc_boards.undo(canvas(cells)[None], transform, permutation)
+        np.testing.assert_array_equal(undone[: side.size].reshape(shape), side)
+        assert not undone[side.size :].any()
+
+
+def test_hashes_are_equal_exactly_where_grids_are():
+    random = np.random.default_rng(4)
+    grids = [random.integers(0, 3, random.integers(1, 4, 2)).astype(np.uint8) for _ in range(300)]
+    grids += [np.zeros((rows, columns), np.uint8) for rows in range(1, 31) for columns in range(1, 31)]
+    images, identity = arc_boards.boards([(cells, cells) for cells in grids])[:, 0], np.tile(np.arange(10), (1200, 1))
+    found = arc_boards.hashes(*arc_boards.undo(images, np.zeros(1200, np.int64), identity)).tolist()
+    by_grid = {}
+    for cells, value in zip(grids, found, strict=True):
+        assert by_grid.setdefault(str(cells.tolist()), value) == value
+    assert len(set(by_grid.values())) == len(by_grid) > 1000
 
 
 def test_the_variants_of_one_variant_are_variants():

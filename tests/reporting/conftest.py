@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.conftest import signals_kept
-from trm.config import Evaluation, check
+from tests.conftest import ALONE, signals_kept
+from trm.config import Evaluation, Scaling, check
 from trm.data.audit import audit
 from trm.data.build import build
 from trm.evaluation.evaluate import evaluate
+from trm.evaluation.scaling import scale
 from trm.files import write_json
-from trm.reporting.figures import FIGURES, draw_figure
+from trm.reporting.comparisons import comparisons, write_comparisons
+from trm.reporting.figures import FIGURES, OF_VOTES, draw_figure
 from trm.reporting.preview import preview
 from trm.reporting.report import report
+from trm.reporting.scaling import scaling_table, write_scaling_table
 from trm.reporting.tables import results_table, write_table
 from trm.training.loop import train
 
@@ -48,6 +50,8 @@ EXPERIMENT = {
         "lr_warmup_steps": 2,
     },
 }
+KINDS = [kind for kind in FIGURES if kind not in OF_VOTES]  # of a puzzle whose variants do not vote
+WAYS = [Scaling(halt_max_steps=7), Scaling(rollouts=3, latent_noise=0.5)]
 ABOUT = {
     "tiny": {
         "description": "Small <boards> & few steps",
@@ -65,6 +69,8 @@ class Results:
     runs: list[Path]
     figures: Path
     table: Path
+    comparisons: Path
+    scaling: Path
     report: Path
 
 
@@ -79,10 +85,14 @@ def results(tmp_path_factory) -> Results:
     with signals_kept():
         for seed, run in enumerate(runs):
             assert train(experiment, data, run, root / "checkpoints", seed, None, "cpu") == 0
-            evaluate(run, data, run, Evaluation(), torch.device("cpu"))
-    figures, table, page = root / "figures", root / "tables" / "results.csv", root / "report.html"
-    for kind in FIGURES:
+            evaluate(run, data, run, Evaluation(), ALONE)
+            scale(run, data, run, Evaluation(scaling=WAYS), ALONE.device)
+    figures, tables, page = root / "figures", root / "tables", root / "report.html"
+    table, compared, scaled = tables / "results.csv", tables / "comparisons.csv", tables / "scaling.csv"
+    for kind in KINDS:
         draw_figure(kind, runs, figures / f"tiny-{kind}.svg")
     write_table(results_table(runs, ABOUT), table)
-    report(runs, [data], figures, table, page, ABOUT)
-    return Results(data, runs, figures, table, page)
+    write_comparisons(comparisons(runs), compared)
+    write_scaling_table(scaling_table(runs), scaled)
+    report(runs, [data], figures, table, compared, page, ABOUT, scaled)
+    return Results(data, runs, figures, table, compared, scaled, page)

@@ -4,13 +4,17 @@ from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 
-from tests.reporting.conftest import ABOUT
+from tests.reporting.conftest import ABOUT, KINDS
 from trm.files import BadInput, read_json
-from trm.reporting.figures import FIGURES, caption
+from trm.reporting.comparisons import COLUMNS, comparisons, write_comparisons
+from trm.reporting.figures import caption
 from trm.reporting.report import audit_sentences, report
+from trm.reporting.scaling import scaling_table
 from trm.reporting.tables import results_table, write_table
+from trm.reporting.texts import percent
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -78,9 +82,9 @@ def test_ids_are_unique_and_every_reference_finds_its_own(page, text):
 def test_every_experiment_figure_and_dataset_is_there(results, page):
     ids = page.every("id")
     dataset = read_json(results.data / "audit.json")["dataset"]
-    assert {"experiment-tiny", f"dataset-{dataset}", *(f"tiny-{kind}" for kind in FIGURES)} <= set(ids)
+    assert {"experiment-tiny", f"dataset-{dataset}", *(f"tiny-{kind}" for kind in KINDS)} <= set(ids)
     labels = [attrs["aria-label"] for tag, attrs in page.elements if tag == "svg" and attrs.get("role") == "img"]
-    assert labels == [caption(kind, results.runs) for kind in FIGURES]
+    assert labels == [caption(kind, results.runs) for kind in KINDS]
 
 
 def test_pictures_have_texts_and_headings_have_an_order(page):
@@ -114,18 +118,75 @@ def test_it_shows_the_results_and_names_the_missing(results, page):
     assert "Not finished: far-away." in page.words
 
 
+def test_experiments_are_held_against_each_other_where_there_are_several(results, page, tmp_path):
+    assert "Experiments against each other" not in page.words
+    rows = [("alpha", 0, "beta", 0, 1000, 0.9, 0.85, -0.05, 70, 20, 9.8e-8)]
+    write_comparisons(pd.DataFrame(rows, columns=COLUMNS), tmp_path / "comparisons.csv")
+    tables = results.table, tmp_path / "comparisons.csv"
+    report(results.runs, [results.data], results.figures, *tables, tmp_path / "report.html", ABOUT)
+    words = Page((tmp_path / "report.html").read_text()).words
+    start = words.index("Experiments against each other")
+    row = ["alpha", "seed 0", "beta", "seed 0", "90.0", "85.0", "−5.0", "1,000", "70", "20", "< 0.0001"]
+    assert " ".join(row) in words[start : words.index("Dataset", start)].replace("  ", " ")
+
+
+def test_test_time_scaling_is_shown_where_an_experiment_has_any(results, page, tmp_path):
+    row = scaling_table(results.runs).iloc[-1]
+    assert "Test-time scaling in numbers" in page.words
+    start = page.words.index("Test-time scaling in numbers")
+    figures = [percent(row[name]) for name in ("exact_accuracy", "low", "high")]
+    words = "any 3 3 {} {} to {}, n = 20".format(*figures)
+    assert f"latent noise 0.5 {words}" in page.words[start:].replace("  ", " ")
+    tables = results.table, results.comparisons
+    report(results.runs, [results.data], results.figures, *tables, tmp_path / "report.html", ABOUT)
+    without = Page((tmp_path / "report.html").read_text())
+    assert "Test-time scaling" not in without.words
+    assert "tiny-test-time-scaling" not in without.every("id")
+
+
+def test_votes_head_an_experiment_that_has_them(results, page, tmp_path):
+    assert "pass@" not in page.words
+    frame = results_table(results.runs, ABOUT)
+    frame[["figure", "value", "low", "high", "pass@1", "pass@2"]] = "pass@2", 0.41, 0.37, 0.46, 0.33, 0.41
+    write_table(frame, tmp_path / "results.csv")
+    tables = tmp_path / "results.csv", results.comparisons
+    report(results.runs, [results.data], results.figures, *tables, tmp_path / "report.html", ABOUT)
+    words = " ".join(Page((tmp_path / "report.html").read_text()).words.split())
+    assert "41.0 % pass@2" in words
+    assert "pass@1, % pass@2, %" in words
+    assert "37.0 to 46.0, n = 20" in words
+
+
 def test_without_any_run_it_says_so(results, tmp_path):
     write_table(results_table([], ABOUT), tmp_path / "results.csv")
-    report([], [results.data], tmp_path, tmp_path / "results.csv", tmp_path / "report.html", ABOUT)
+    write_comparisons(comparisons([]), tmp_path / "comparisons.csv")
+    tables = tmp_path / "results.csv", tmp_path / "comparisons.csv"
+    report([], [results.data], tmp_path, *tables, tmp_path / "report.html", ABOUT)
     words = Page((tmp_path / "report.html").read_text()).words
     assert "Not finished: far-away, tiny." in words
     assert "No experiment is finished yet." in words
 
 
 def test_a_missing_figure_is_told_by_its_name(results, tmp_path):
+    tables = results.table, results.comparisons
     with pytest.raises(BadInput, match=r"tiny-learning-curve.svg: no such file"):
-        report(results.runs, [results.data], tmp_path, results.table, tmp_path / "report.html", ABOUT)
+        report(results.runs, [results.data], tmp_path, *tables, tmp_path / "report.html", ABOUT)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_it_links_to_the_explorer_where_there_is_one(results, page, tmp_path):
+    assert "Step through its answers" not in page.words
+    arguments = results.runs, [results.data], results.figures, results.table, results.comparisons
+    out, folder = tmp_path / "report.html", tmp_path / "explorer"
+    with pytest.raises(BadInput, match=r"tiny.html: no such file, expected a page of `trm explore`"):
+        report(*arguments, out, ABOUT, explorer=folder)
+    assert not out.exists()
+    folder.mkdir()
+    (folder / "tiny.html").touch()
+    report(*arguments, out, ABOUT, explorer=folder)
+    linked = Page(out.read_text(encoding="utf-8"))
+    assert "explorer/tiny.html" in linked.every("href")
+    assert "Step through its answers" in linked.words
 
 
 def test_audits_in_plain_words():

@@ -68,10 +68,12 @@ class Training:
         (folder / "tiny.yaml").write_text(yaml.safe_dump(tree))
         self.process: subprocess.Popen | None = None
 
-    def start(self, *options: str) -> subprocess.Popen:
+    def start(self, *options: str, nodes: Sequence[str] = ("--standalone",)) -> subprocess.Popen:
+        """Start it here, or with `nodes`, options of torchrun, this node's part of it."""
         launcher = [sys.executable]
         if self.ranks > 1:
-            launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
+            launcher += ["-m", "torch.distributed.run", *nodes]
+            launcher += ["--nproc-per-node", str(self.ranks if "--standalone" in nodes else 1)]
         data = [option for folder in self.data for option in ("--data", str(folder))]
         command = [*launcher, "-m", "trm", "train", str(self.folder / "tiny.yaml"), *data]
         self.process = subprocess.Popen(

@@ -14,10 +14,10 @@ from trm.config import check
 from trm.data.build import build
 from trm.data.layout import read_split
 from trm.data.sampler import plan_interval
+from trm.distribution import World
 from trm.evaluation.inference import to_batch
 from trm.files import BadInput
 from trm.training import loop
-from trm.training.distribution import World
 from trm.training.loop import RESUMABLE, Run, batches, train
 from trm.training.stopping import Stopper
 

@@ -1,5 +1,7 @@
 """Several ranks do what one rank does on the same global batches."""
 
+import socket
+
 import pytest
 import torch
 
@@ -26,6 +28,18 @@ def test_two_ranks_agree_with_one(data, tmp_path):
         assert largest_difference(weights, weights_together) <= 1e-5
         for line, line_together in zip(metrics, metrics_together, strict=True):
             assert line == pytest.approx(line_together, abs=1e-5)
+
+
+def test_a_rank_on_each_of_two_nodes_does_what_two_on_one_do(data, tmp_path):
+    one, two = (Training(tmp_path / name, data, 2, max_steps=4) for name in ("one", "two"))
+    assert one.run() == 0, one.log
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", port)
+    processes = [two.start(nodes=(*meeting, "--node-rank", node)) for node in ("0", "1")]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0], two.log
+    assert_same_bits(two, one)
 
 
 def test_two_ranks_resume_to_the_same_bits(data, tmp_path):

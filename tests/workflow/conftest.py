@@ -25,6 +25,7 @@ DATASETS = {
     "tiny-sudoku": {"puzzle": "sudoku", "size": 4, "blanks": [4, 8], "subsample_size": 40, "test_size": 10},
     "tiny-queens": {"puzzle": "nqueens", "size": 7, "masks": 2},
 }
+WAYS = {"tiny-sudoku": [{"rollouts": 2, "symmetries": True}, {"halt_max_steps": 3}]}  # of test-time scaling
 
 
 class Project:
@@ -34,7 +35,9 @@ class Project:
         self.folder = folder
         (folder / "config" / "experiments").mkdir(parents=True)
         for name, dataset in DATASETS.items():
-            self.write(name, {"name": name, "dataset": dataset, "model": MODEL, "training": TRAINING})
+            evaluation = {"scaling": WAYS.get(name, [])}
+            tree = {"name": name, "dataset": dataset, "model": MODEL, "training": TRAINING, "evaluation": evaluation}
+            self.write(name, tree)
         (folder / "config" / "config.yaml").write_text(
             yaml.safe_dump({"experiments": list(DATASETS), "raw_data": None, "set": []})
         )

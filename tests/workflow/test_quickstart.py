@@ -18,8 +18,12 @@ def results(tmp_path_factory):
     return clone / "results"
 
 
+def evaluation(results, experiment):
+    return json.loads((results / "runs" / experiment / "seed-0" / "evaluation.json").read_text())
+
+
 def figures(results, experiment):
-    return json.loads((results / "runs" / experiment / "seed-0" / "evaluation.json").read_text())["figures"]
+    return evaluation(results, experiment)["figures"]
 
 
 def test_it_ends_with_a_report_of_three_experiments(results):
@@ -27,10 +31,18 @@ def test_it_ends_with_a_report_of_three_experiments(results):
     for experiment in ("sudoku-6x6", "maze-7x7", "nqueens-11"):
         assert experiment in page
     assert "Not finished" not in page
+    assert "Test-time scaling in numbers" in page
 
 
 def test_sudokus_never_seen_are_solved(results):
     assert figures(results, "sudoku-6x6")["exact_accuracy"]["value"] >= 0.97
+
+
+def test_a_sure_model_would_leave_early_and_be_as_good(results):
+    every = figures(results, "sudoku-6x6")["exact_accuracy"]
+    [early] = [part for part in evaluation(results, "sudoku-6x6")["early_exit"] if part["threshold"] == 0.9]
+    assert early["mean_steps"] * 1.5 <= 4
+    assert every["low"] <= early["value"] <= every["high"]
 
 
 def test_mazes_never_seen_get_a_shortest_path(results):

@@ -1,12 +1,14 @@
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 
-from trm.config import puzzle_names
-from trm.config import load as load_experiment
+from snakemake.logging import logger
+from trm.config import load_folder, puzzle_names
 from trm.files import BadInput, fingerprint
 from trm.puzzles import module as puzzle_module
+from trm.training.starts import killed
 
 ARRAYS = [
     "inputs",
@@ -16,7 +18,18 @@ ARRAYS = [
     "group_indices",
     "variants",
 ]
-FIGURES = ["learning-curve", "accuracy-by-step", "gallery"]
+FIGURES = [
+    "learning-curve",
+    "time-to-accuracy",
+    "accuracy-by-step",
+    "steps-used",
+    "calibration",
+    "accuracy-by-difficulty",
+    "test-time-scaling",
+    "pass-at-k",
+    "embedding-cosine",
+    "gallery",
+]
 RAW_DATA = config["raw_data"] or os.environ.get("TRM_RAW_DATA")
 if RAW_DATA and not Path(RAW_DATA).is_dir():
     raise WorkflowError(
@@ -39,43 +52,119 @@ def with_raw_folder(dataset):
 
 
 def load_experiments():
-    """All experiment files of config/experiments, checked, by name."""
+    """The experiments of each file of config/experiments, checked, by name: one or, of a sweep, several."""
     try:
-        files = sorted(Path("config/experiments").glob("*.yaml"))
-        loaded = {
-            file.stem: with_raw_data(load_experiment(file, config["set"]))
-            for file in files
-        }
-        for name, experiment in loaded.items():
-            if experiment.name != name:
-                raise BadInput(
-                    f"config/experiments/{name}.yaml: name: {experiment.name}, expected {name}"
-                )
-        for name in config["experiments"]:
-            if name not in loaded:
-                raise BadInput(
-                    f"config: experiments: {name} is unknown, expected one of {', '.join(loaded)}"
-                )
+        files = load_folder(
+            Path("config/experiments"),
+            config["set"],
+            Path("config/smoke.yaml") if SMOKE else None,
+        )
     except BadInput as error:
         raise WorkflowError(str(error)) from None
-    return loaded
+    return {
+        file: {found.name: with_raw_data(below_smoke(found)) for found in experiments}
+        for file, experiments in files.items()
+    }
 
 
-EXPERIMENTS = load_experiments()
-CHOSEN = config["experiments"]
+def below_smoke(experiment):
+    """The experiment, but in a smoke run it starts from the smoke run of its parent."""
+    init = experiment.training.init
+    if not SMOKE or init is None or init.parts[:1] != ("results",):
+        return experiment
+    training = experiment.training.model_copy(
+        update={"init": Path(SMOKE, *init.parts[1:])}
+    )
+    return experiment.model_copy(update={"training": training})
+
+
+def chosen():
+    """The experiments that the configuration names, themselves or by their file; in a smoke run one of each kind."""
+    if SMOKE:
+        kinds = {}
+        for name in REACHED:
+            found = EXPERIMENTS[name]
+            kind = (found.dataset.puzzle, found.model.name, found.training.trained)
+            kinds.setdefault(kind, name)
+        return list(kinds.values())
+    named = {name: [name] for name in EXPERIMENTS} | FILES
+    for name in config["experiments"]:
+        if name not in named:
+            raise WorkflowError(
+                f"config: experiments: {name} is unknown, expected one of {', '.join(named)}"
+            )
+    return list(
+        dict.fromkeys(one for name in config["experiments"] for one in named[name])
+    )
+
+
+def out_of_reach():
+    """The experiments whose raw files, or those of the runs that they start from, are not at hand, and which file."""
+    missing = {}
+    for name in EXPERIMENTS:
+        for other in (name, *ancestors(name)):
+            for dataset in EXPERIMENTS[other].datasets:
+                for file in raw_files_of(dataset):
+                    if not Path(file).exists():
+                        missing.setdefault(name, f"{dataset.puzzle}/{Path(file).name}")
+    return missing
+
+
+def ancestors(name):
+    """The experiments that a training starts from a run of, nearest first; other folders stand for themselves."""
+    found = [name]
+    while init := EXPERIMENTS[found[-1]].training.init:
+        *_, runs, parent, seed = ("", "", *Path(init).parts)
+        if runs != "runs" or parent not in EXPERIMENTS or parent in found:
+            break
+        found.append(parent)
+    return found[1:]
+
+
+def raw_files_of(dataset):
+    """The raw files a dataset is built from: those at hand, or downloads."""
+    names = puzzle_module(dataset.puzzle).raw_files(dataset)
+    return [
+        f"{dataset.raw or f'<results>/raw/{dataset.puzzle}'}/{name}" for name in names
+    ]
+
+
+SMOKE = config["smoke"]
+LOADED = load_experiments()
+FILES = {file: list(experiments) for file, experiments in LOADED.items()}
+EXPERIMENTS = {
+    name: found
+    for experiments in LOADED.values()
+    for name, found in experiments.items()
+}
 DATASETS = {
     dataset.name: dataset
     for experiment in EXPERIMENTS.values()
     for dataset in experiment.datasets
 }
-TARGETS = {name: [name] for name in EXPERIMENTS} | {
-    puzzle: [
-        name
-        for name, experiment in EXPERIMENTS.items()
-        if experiment.dataset.puzzle == puzzle
-    ]
-    for puzzle in puzzle_names()
-}
+OUT_OF_REACH = out_of_reach() if SMOKE else {}
+if any(argument.startswith("smoke") for argument in sys.argv[1:]):
+    for file in dict.fromkeys(OUT_OF_REACH.values()):
+        without = [name for name in OUT_OF_REACH if OUT_OF_REACH[name] == file]
+        logger.warning(
+            f"raw_data has no {file}: smoke run without {', '.join(without)}"
+        )
+REACHED = [name for name in EXPERIMENTS if name not in OUT_OF_REACH]
+CHOSEN = chosen()
+TRAINED = REACHED if SMOKE else CHOSEN
+SCALED = [name for name in CHOSEN if EXPERIMENTS[name].evaluation.scaling]
+TARGETS = (
+    {name: [name] for name in EXPERIMENTS}
+    | FILES
+    | {
+        puzzle: [
+            name
+            for name, experiment in EXPERIMENTS.items()
+            if experiment.dataset.puzzle == puzzle
+        ]
+        for puzzle in puzzle_names()
+    }
+)
 
 
 wildcard_constraints:
@@ -84,6 +173,11 @@ wildcard_constraints:
     puzzle="|".join(puzzle_names()),
     seed=r"\d+",
     kind="|".join(FIGURES),
+
+
+def one_of(experiments):
+    """A constraint of the wildcard experiment to some of them, which may be none."""
+    return "|".join(experiments) or "(?!)"
 
 
 def dataset_folders(name):
@@ -137,24 +231,16 @@ def init_files(wildcards):
     return [f"{init}/{part}" for part in ("model.safetensors", "config.yaml") if init]
 
 
-def ancestors(name):
-    """The experiments that a training starts from a run of, nearest first; other folders stand for themselves."""
-    found = [name]
-    while init := EXPERIMENTS[found[-1]].training.init:
-        *_, runs, parent, seed = ("", "", *Path(init).parts)
-        if runs != "runs" or parent not in EXPERIMENTS or parent in found:
-            break
-        found.append(parent)
-    return found[1:]
-
-
 def raw_files(wildcards):
-    """The raw files a dataset is built from: those at hand, or downloads."""
-    dataset = DATASETS[wildcards.dataset]
-    names = puzzle_module(dataset.puzzle).raw_files(dataset)
-    return [
-        f"{dataset.raw or f'<results>/raw/{dataset.puzzle}'}/{name}" for name in names
-    ]
+    """The raw files of the dataset that is built."""
+    return raw_files_of(DATASETS[wildcards.dataset])
+
+
+def all_raw_files():
+    """Those of all datasets that the chosen experiments train on, and the runs that they start from."""
+    names = {other for name in CHOSEN for other in (name, *ancestors(name))}
+    datasets = [dataset for name in names for dataset in EXPERIMENTS[name].datasets]
+    return sorted({file for dataset in datasets for file in raw_files_of(dataset)})
 
 
 def raw_option(wildcards, input):
@@ -183,15 +269,22 @@ def started_from(name):
     return fingerprint(list(map(training_sections, ancestors(name))))[:16]
 
 
-def shaped_by(names):
+def shaped_by(names, scaling=False):
     """A hash of what shapes the runs of some experiments and their scores, for the params of rules that read them.
+
+    With `scaling` also of the ways to scale, for rules that read what came of them.
 
     Without it a training that a changed configuration asks for, and that fails, would be forgotten: Snakemake does not
     miss the input of an output that is there.
     """
     return fingerprint(
         [
-            (training_sections(name), started_from(name), evaluation_options(name))
+            (
+                training_sections(name),
+                started_from(name),
+                evaluation_options(name),
+                *(scaling_options(name) if scaling else []),
+            )
             for name in names
         ]
     )[:16]
@@ -199,14 +292,60 @@ def shaped_by(names):
 
 def about(names):
     """What tables and report say of experiments besides their runs, as a command-line argument."""
-    return json.dumps(
-        {
-            name: EXPERIMENTS[name].model_dump(
-                mode="json", include={"description", "published"}
+    found = {}
+    for name in names:
+        experiment = EXPERIMENTS[name]
+        published = experiment.published and experiment.published.model_dump(
+            by_alias=True, exclude_none=True
+        )
+        found[name] = {"description": experiment.description, "published": published}
+    return json.dumps(found)
+
+
+def about_seeds(names):
+    """What `about` says and which seeds the experiments have: a report of some runs names those that it lacks."""
+    found = json.loads(about(names))
+    for name in names:
+        found[name]["seeds"] = EXPERIMENTS[name].seeds
+    return json.dumps(found)
+
+
+def finished():
+    """Options of `trm partial-report` for what there is: runs that are scored, datasets that are audited.
+
+    And when the runs were scored. A score that is older than its run is that of the run before.
+    """
+    results, runs = Path(workflow.pathvars.apply("<results>")), []
+    for name in CHOSEN:
+        for path in run_folders(name):
+            folder = results / path.removeprefix("<results>/")
+            run, score = folder / "provenance.json", folder / "evaluation.json"
+            there = (
+                run.is_file()
+                and score.is_file()
+                and (folder / "predictions.npz").is_file()
             )
-            for name in names
-        }
-    )
+            if there and score.stat().st_mtime >= run.stat().st_mtime:
+                runs.append(folder)
+    parts = dict.fromkeys(part for name in CHOSEN for part in dataset_parts(name))
+    made = [results / part.removeprefix("<results>/") for part in parts]
+    datasets = dict.fromkeys(part.parent for part in made)
+    whole = [
+        folder
+        for folder in datasets
+        if all(part.is_file() for part in made if part.parent == folder)
+    ]
+    options = [f"--run {run}" for run in runs] + [
+        f"--data {folder}" for folder in whole
+    ]
+    return options, [(run / "evaluation.json").stat().st_mtime_ns for run in runs]
+
+
+# for workflow/report/figure.rst: captions as in report.html
+if any(argument.partition("=")[0] == "--report" for argument in sys.argv):
+    from trm.reporting.figures import caption
+
+    config["figure_caption"] = lambda kind, runs: caption(kind, [*map(Path, runs)])
 
 
 def resource(key):
@@ -223,11 +362,105 @@ def logging_options(wildcards):
     )
 
 
-def lsf_extra(wildcards):
-    """Options of bsub for a training: LSF does not know the resource gpu, and warns a job only where asked to."""
+def site(key):
+    """What the profile says of the site: an entry of its default-resources, empty where there is none."""
+    entries = workflow.resource_settings.default_resources or {}
+    found = entries[key] if key in entries else ""
+    return str(getattr(found, "raw", found)).strip("'\"")
+
+
+def hand_overs():
+    """Retries of a training on a cluster; none inside its job, which would begin with a spent walltime."""
+    if not workflow.is_main_process:
+        return 0
+    return int(site("hand_overs")) if site("hand_overs") else None
+
+
+def request(gpus, nodes=1):
+    """What a job asks the queue for: `gpus` GPUs on each of `nodes` nodes, in the words of both plugins."""
+    model, options = site("gpu_type"), site("gpu_options")
+    per_node = ":".join(["gpu", *filter(None, [model]), str(gpus)])
+    lsf_gpus = ":".join([f"-gpu num={gpus}", *filter(None, [options])])
+    return {
+        "nodes": nodes,
+        "gpu": (
+            gpus if nodes == 1 else 0
+        ),  # of several nodes the plugin would ask one for all
+        "gres": per_node if gpus and nodes > 1 else "",
+        "gpu_model": model if gpus and nodes == 1 else "",
+        "tasks": (
+            0 if gpus else nodes
+        ),  # one a node; with GPUs the plugin would take it for tasks a GPU
+        "slurm_partition": site("gpu_partition" if gpus else "slurm_partition"),
+        "lsf_queue": site("gpu_queue" if gpus else "lsf_queue"),
+        "lsf_extra": " ".join(
+            filter(None, [site("lsf_extra"), lsf_gpus if gpus else ""])
+        ),
+    }
+
+
+def requests(gpus, nodes=lambda resources: 1):
+    """The resources of a rule, of which `gpus` and `nodes` make the request from an experiment's resources.
+
+    Those that are of no use here, such as queues without a profile, are left out.
+    """
+
+    def requested(name):
+        resources = EXPERIMENTS[name].resources
+        return request(gpus(resources), nodes(resources))
+
+    used = {
+        key for name in EXPERIMENTS for key, value in requested(name).items() if value
+    }
+    return {
+        key: lambda wildcards, key=key: requested(wildcards.experiment)[key]
+        for key in sorted(used | {"gpu", "nodes"})
+    }
+
+
+def launcher(gpus, nodes=lambda resources: 1):
+    """A function of a job's wildcards that gives the command for its ranks, one a GPU: `trm`, or torchrun before it."""
+
+    def launch(wildcards, threads):
+        resources = EXPERIMENTS[wildcards.experiment].resources
+        ranks = max(1, gpus(resources))
+        if ranks * nodes(resources) == 1:
+            return "trm"
+        each = max(
+            1, threads // ranks
+        )  # Snakemake says to both libraries what all have together
+        return (
+            f"env OMP_NUM_THREADS={each} MKL_NUM_THREADS={each} python -m trm.torchrun"
+            f" --nnodes {nodes(resources)} --nproc-per-node {ranks} -m trm"
+        )
+
+    return launch
+
+
+def walltime(wildcards):
+    """Minutes of a job: those of the experiment, or as many as the site allows; a training takes several walltimes."""
+    minutes = EXPERIMENTS[wildcards.experiment].resources.minutes
+    longest = site("longest_runtime")
+    return min(minutes, int(longest)) if longest else minutes
+
+
+def training_memory(wildcards, input):
+    """Memory of a training: half as much again for each time it was killed, up to three times as much."""
+    results = Path(input.data[0]).parents[2]
+    root = results / "checkpoints" / wildcards.experiment / f"seed-{wildcards.seed}"
+    base = EXPERIMENTS[wildcards.experiment].resources.mem_mb
+    return base * (2 + min(4, killed(root))) // 2
+
+
+def memory(wildcards, attempt):
+    """Memory of what is done with a finished run: more at each attempt, up to three times as much."""
+    return EXPERIMENTS[wildcards.experiment].resources.mem_mb * min(3, attempt)
+
+
+def environment(wildcards):
+    """The conda environment of what computes: the one with CUDA where the experiment asks for GPUs."""
     gpus = EXPERIMENTS[wildcards.experiment].resources.gpus
-    request = f"-gpu num={gpus}:mode=exclusive_process " if gpus else ""
-    return f"{request}-wa TERM -wt 5"
+    return f"../../envs/{'cuda' if gpus else 'cpu'}.yaml"
 
 
 def run_folders(name):
@@ -236,7 +469,7 @@ def run_folders(name):
 
 
 def run_files(name):
-    """What figures, tables and report read of an experiment's runs."""
+    """What figures, tables and report read of an experiment's runs, but for test-time scaling."""
     parts = (
         "config.yaml",
         "metrics.jsonl",
@@ -247,15 +480,59 @@ def run_files(name):
     return [f"{folder}/{part}" for folder in run_folders(name) for part in parts]
 
 
+def explored_files(wildcards):
+    """What the explorer reads of an experiment's first run."""
+    first = run_folders(wildcards.experiment)[0]
+    files = run_files(wildcards.experiment)
+    return [
+        f"{first}/model.safetensors",
+        *(file for file in files if file.startswith(f"{first}/")),
+    ]
+
+
+def scaling_files(name):
+    """What came of test-time scaling in an experiment's runs, where it has any."""
+    scaling = EXPERIMENTS[name].evaluation.scaling
+    return [f"{folder}/scaling.json" for folder in run_folders(name) if scaling]
+
+
+def figure_inputs(wildcards):
+    """What a figure is drawn from."""
+    scaling = wildcards.kind == "test-time-scaling"
+    files = scaling_files(wildcards.experiment) if scaling else []
+    return run_files(wildcards.experiment) + files
+
+
 def figure_files(name):
     """The figures of an experiment."""
-    return [f"<results>/figures/{name}-{kind}.svg" for kind in FIGURES]
+    experiment = EXPERIMENTS[name]
+    votes = experiment.dataset.puzzle == "arc"
+    some = {
+        "test-time-scaling": experiment.evaluation.scaling,
+        "pass-at-k": votes,
+        "embedding-cosine": votes and experiment.model.puzzle_emb_ndim,
+    }
+    kinds = [kind for kind in FIGURES if some.get(kind, True)]
+    return [f"<results>/figures/{name}-{kind}.svg" for kind in kinds]
 
 
 def evaluation_options(name):
-    """The evaluation section as options of `trm evaluate`."""
+    """The evaluation section as options of `trm evaluate`, but for its ways to scale."""
     evaluation = EXPERIMENTS[name].evaluation
-    options = evaluation.model_dump(mode="json", exclude_none=True)
+    options = evaluation.model_dump(
+        mode="json", exclude_none=True, exclude={"scaling", "scaling_subset"}
+    )
     return " ".join(
         f"--{key.replace('_', '-')} {value}" for key, value in options.items()
     )
+
+
+def scaling_options(name):
+    """What `trm scale` takes besides the options of `trm evaluate`, not quoted yet; a second subset replaces the first."""
+    evaluation = EXPERIMENTS[name].evaluation
+    ways = [
+        f"--way={way.model_dump_json(exclude_defaults=True)}"
+        for way in evaluation.scaling
+    ]
+    subset = evaluation.scaling_subset
+    return ways + ([f"--subset={subset}"] if subset and ways else [])

@@ -1,4 +1,5 @@
-rule download:
+# on the node where Snakemake runs: those of the jobs may have no internet
+rule raw_file:
     output:
         "<results>/raw/{puzzle}/{file}",
     log:
@@ -6,8 +7,11 @@ rule download:
     benchmark:
         "<benchmarks>/download/{puzzle}-{file}.tsv"
     retries: 2
+    localrule: True
     conda:
         "../../envs/cpu.yaml"
+    envmodules:
+        *config["modules"],
     resources:
         runtime=120,
         mem_mb=1000,
@@ -38,6 +42,8 @@ rule build:
         "<benchmarks>/build/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    envmodules:
+        *config["modules"],
     resources:
         runtime=60,
         mem_mb=4000,
@@ -60,6 +66,8 @@ rule audit:
         "<benchmarks>/audit/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    envmodules:
+        *config["modules"],
     resources:
         runtime=60,
         mem_mb=4000,
@@ -85,6 +93,8 @@ rule preview:
         "<benchmarks>/preview/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    envmodules:
+        *config["modules"],
     resources:
         runtime=30,
         mem_mb=2000,

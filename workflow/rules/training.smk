@@ -1,5 +1,5 @@
 # Checkpoints live outside the declared outputs, which Snakemake deletes before each attempt: a job that was stopped
-# goes on from the last one. Status 75 says so; retries for clusters stand in their profiles.
+# goes on from the last one. Status 75 says so; how often that may happen on a cluster stands in its profile.
 rule train:
     input:
         data=all_dataset_files,
@@ -13,15 +13,24 @@ rule train:
         "<logs>/train/{experiment}-seed-{seed}.log",
     benchmark:
         "<benchmarks>/train/{experiment}-seed-{seed}.tsv"
+    retries: hand_overs()
     conda:
-        "../../envs/cpu.yaml"
+        environment
+    envmodules:
+        *config["modules"],
     threads: resource("threads")
     resources:
-        runtime=resource("runtime"),
-        mem_mb=resource("mem_mb"),
-        gpu=resource("gpus"),
-        lsf_extra=lsf_extra,
+        **requests(
+            gpus=lambda resources: resources.gpus,
+            nodes=lambda resources: resources.nodes,
+        ),
+        runtime=walltime,
+        mem_mb=training_memory,
         logging=logging_options,
+        launch=launcher(
+            gpus=lambda resources: resources.gpus,
+            nodes=lambda resources: resources.nodes,
+        ),
     params:
         experiment=lambda wildcards: training_sections(wildcards.experiment),
         started_from=lambda wildcards: started_from(wildcards.experiment),
@@ -29,11 +38,11 @@ rule train:
         folder=subpath(output.model, parent=True),
         checkpoints=subpath(output.model, ancestor=4),
     shell:
-        # resources stand here, not in params: changing them must not train again
-        "launcher=trm;"
-        " if [ {resources.gpu} -gt 1 ]; then"
-        "   launcher='torchrun --standalone --nproc-per-node {resources.gpu} -m trm';"
-        " fi;"
-        " exec $launcher train {params.experiment:q} {params.data} --out {params.folder} {resources.logging}"
+        # Resources stand here, not in params: changing them must not train again. In a SLURM job a step of its own gets
+        # the signals of the queue, and has ranks on every node of the job; Snakemake's own step leaves a list of one
+        # node behind. tee outlives the signals, to tell what came of them.
+        "exec ${{SLURM_JOB_ID:+env -u SLURM_JOB_NODELIST srun --overlap --nodes={resources.nodes}"
+        " --ntasks={resources.nodes} --cpus-per-task={threads} --wait=60}} {resources.launch} train"
+        " {params.experiment:q} {params.data} --out {params.folder} {resources.logging}"
         " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"
-        " --seed {wildcards.seed} --time-budget {resources.runtime} 2> >(tee {log} >&2)"
+        " --seed {wildcards.seed} --time-budget {resources.runtime} 2> >(trap '' TERM INT HUP; exec tee {log} >&2)"

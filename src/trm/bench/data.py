@@ -100,20 +100,27 @@ def missing_files(section: dict[str, Any], raw: Path | None) -> str | None:
 
 def measured(name: str, section: dict[str, Any], out: Path) -> Build:
     """Build in a process of its own, under the clock and the kernel's account. Raises Fault where it fails."""
-    command = [sys.executable, "-m", "trm", "build", json.dumps({"name": "bench", "dataset": section}), "--out", out]
-    with tempfile.TemporaryFile() as log:
-        begin = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            log.seek(0)
-            raise Fault(f"{name}: status {process.returncode}: {log.read().decode().strip()[-500:]}")
+    command = ["-m", "trm", "build", json.dumps({"name": "bench", "dataset": section}), "--out", str(out)]
+    begin = time.monotonic()
+    peak_mb = run_python(name, command)[1]
+    seconds = time.monotonic() - begin
     disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     splits = read_json(out / "provenance.json")["splits"]
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on a Mac, else kilobytes
-    return Build(name, seconds, peak / 1e6, disk / 1e6, sum(size["examples"] for size in splits.values()))
+    return Build(name, seconds, peak_mb, disk / 1e6, sum(size["examples"] for size in splits.values()))
+
+
+def run_python(name: str, arguments: list[str]) -> tuple[str, float]:
+    """What a Python process prints, and the most memory it had, in MB. Raises Fault, `name` first, where it fails."""
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=printed, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        log.seek(0)
+        if process.returncode:
+            raise Fault(f"{name}: status {process.returncode}: {log.read().decode().strip()[-500:]}")
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on a Mac, else kilobytes
+        return printed.read().decode(), peak / 1e6
 
 
 def write_positions(path: Path, rows: int, seed: int) -> None:

@@ -1,8 +1,8 @@
 """How fast training is, and how near it comes to the time that its matrix products take alone.
 
-The products of a step (of linear layers and attention) are recorded as they are called, and called again with the
-same shapes, strides and types: the floor. Steps and floor take turns, so that whatever else the machine does slows
-both, and their ratio is the median over the pairs. All of it is the trainer's own step on the batches of its own plan.
+The products of a step are the floor (trm/bench/products.py). Steps and floor take turns, so that whatever else the
+machine does slows both, and their ratio is the median over the pairs. All of it is the trainer's own step on the
+batches of its own plan.
 """
 
 import itertools
@@ -12,7 +12,6 @@ import statistics
 import sys
 import tempfile
 import time
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,21 +19,21 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from trm.bench.products import Call, Recorder, is_product, replayed, timed, wait
 from trm.config import Experiment, check, load
 from trm.data.build import build
+from trm.distribution import join, pick_device
 from trm.evaluation.inference import to_batch
 from trm.files import BadInput, Fault, read_json
 from trm.models.layers import Stack
-from trm.training.distribution import join, pick_device
 from trm.training.loop import Run
 from trm.training.stopping import Stopper
 
@@ -74,81 +73,6 @@ class Measurement:
     operations: dict[str, float] = field(default_factory=dict)  # seconds of a step by operation, products first
     loop: float | None = None  # speed of the training loop over that of bare steps
     without_prefix: tuple[float, float] | None = None  # time and FLOPs of a step without the puzzle embedding over both
-
-
-class Like(NamedTuple):
-    """What a product's time depends on in a tensor."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-
-    def tensor(self, device: torch.device) -> Tensor:
-        """A tensor of this kind with random values."""
-        size = 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        flat = torch.zeros(size, dtype=self.dtype, device=device)
-        return (flat.normal_() if self.dtype.is_floating_point else flat).as_strided(self.shape, self.strides)
-
-
-class Call(NamedTuple):
-    """A product as it was called, with what its tensors were like in their place."""
-
-    operation: Callable
-    arguments: list
-    options: dict[str, Any]
-
-    @property
-    def flops(self) -> int:
-        """Two for each multiplication and its addition; attention has two products, its gradient five."""
-        shapes = [argument.shape for argument in self.arguments if isinstance(argument, Like)]
-        if "attention" in str(self.operation):
-            backward = "backward" in str(self.operation)
-            query, key = shapes[1:3] if backward else shapes[:2]  # [B, heads, L, head_dim] each
-            batch, heads, length, width = query
-            return (5 if backward else 2) * 2 * batch * heads * length * key[2] * width
-        first, second = shapes[-2:]
-        return 2 * torch.Size(first).numel() * second[-1]
-
-
-class Recorder(TorchDispatchMode):
-    """Takes down the products that are called, and the most bytes that tensors made meanwhile take at a time."""
-
-    def __init__(self):
-        super().__init__()
-        self.products: list[Call] = []
-        self.bytes = self.most_bytes = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        leaves = torch.utils._pytree.tree_leaves
-        for tensor in leaves((args, kwargs)):
-            self._note(tensor, made=False)
-        out = operation(*args, **(kwargs or {}))
-        for tensor in leaves(out):
-            self._note(tensor, made=True)
-        if is_product(str(operation)):
-            like = [Like(tuple(a.shape), a.stride(), a.dtype) if isinstance(a, Tensor) else a for a in args]
-            self.products.append(Call(operation, like, kwargs or {}))
-        return out
-
-    def _note(self, tensor: Any, made: bool) -> None:
-        if not isinstance(tensor, Tensor) or id(storage := tensor.untyped_storage()) in self.known:
-            return
-        size = storage.nbytes() if made else 0
-        self.known.add(id(storage))
-        self.bytes += size
-        self.most_bytes = max(self.most_bytes, self.bytes)
-        weakref.finalize(storage, self._freed, id(storage), size).atexit = False
-
-    def _freed(self, storage: int, size: int) -> None:
-        self.known.discard(storage)
-        self.bytes -= size
-
-
-def is_product(operation: str) -> bool:
-    """Whether an operation, by its name in the dispatcher or the profiler, multiplies matrices."""
-    name = operation.replace("::", ".").split(".")[1:2]
-    return name in (["mm"], ["bmm"], ["addmm"]) or ("scaled_dot_product" in operation and operation.startswith("aten"))
 
 
 def bench_train(
@@ -282,20 +206,6 @@ def stepper(run: Run) -> Callable[[], float]:
     return step
 
 
-def timed(function: Callable[[], Any], device: torch.device) -> float:
-    """Seconds until the device has done what the function asks of it."""
-    wait(device)
-    begin = time.perf_counter()
-    function()
-    wait(device)
-    return time.perf_counter() - begin
-
-
-def wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
-
-
 def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -311,24 +221,6 @@ def record(run: Run) -> tuple[list[Call], int]:
     with Recorder() as recorder:
         step()
     return recorder.products, recorder.most_bytes
-
-
-def replayed(products: list[Call], device: torch.device) -> Callable[[], None]:
-    """A function that calls the products again, with one tensor for all that are alike."""
-    tensors: dict[Like, Tensor] = {}
-
-    def run() -> None:
-        for operation, arguments, options in products:
-            operation(*map(stand_in, arguments), **options)
-
-    def stand_in(argument: Any) -> Any:
-        if not isinstance(argument, Like):
-            return argument
-        if argument not in tensors:
-            tensors[argument] = argument.tensor(device)
-        return tensors[argument]
-
-    return run
 
 
 class Unasked(Stopper):

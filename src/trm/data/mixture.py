@@ -92,7 +92,11 @@ def renumbered(split: Split, counts: list[int], place: int) -> Split:
 
     Each count has the blank in it, which is one for all.
     """
-    shift = sum(counts[:place]) - place
-    identifiers = split.puzzle_identifiers
+    identifiers, shift = split.puzzle_identifiers, shift_of(counts, place)
     metadata = split.metadata.model_copy(update={"num_puzzle_identifiers": sum(counts) - len(counts) + 1})
     return replace(split, puzzle_identifiers=np.where(identifiers > 0, identifiers + shift, 0), metadata=metadata)
+
+
+def shift_of(counts: list[int], place: int) -> int:
+    """By how much the identifiers of the dataset at `place` move up, save the blank."""
+    return sum(counts[:place]) - place

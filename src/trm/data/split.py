@@ -107,15 +107,31 @@ class Split:
         """The first example of each group: [num_groups]."""
         return self.puzzle_indices[self.group_indices[:-1]]
 
+    def variant_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """How many puzzles of their group stand before those of some examples: [n], 0 for the bare problem."""
+        puzzle = np.searchsorted(self.puzzle_indices, rows, side="right") - 1
+        return puzzle - self.group_indices[np.searchsorted(self.group_indices, puzzle, side="right") - 1]
+
     def spread(self, n: int | None, max_variants: int | None = None) -> np.ndarray:
         """`n` rows evenly spaced over the split; all of them where n is None or larger.
 
         Of each group only its first `max_variants` puzzles count, the bare problem before its augmentations.
         """
+        rows = self._within(max_variants)
+        return rows[evenly(n, len(rows))]
+
+    def spread_groups(self, n: int | None, max_variants: int | None = None) -> np.ndarray:
+        """The rows of `n` groups evenly spaced over the split, with the first `max_variants` puzzles of each."""
+        rows = self._within(max_variants)
+        group = np.searchsorted(self.puzzle_indices[self.group_indices], rows, side="right") - 1
+        return rows[np.isin(group, evenly(n, len(self.group_indices) - 1))]
+
+    def _within(self, max_variants: int | None) -> np.ndarray:
+        """The rows of the first `max_variants` puzzles of each group; of all for None."""
         rows = np.arange(len(self))
-        if max_variants is not None:
-            variant = np.arange(len(self.puzzle_identifiers))
-            variant -= np.repeat(self.group_indices[:-1], np.diff(self.group_indices))
-            rows = rows[np.repeat(variant < max_variants, np.diff(self.puzzle_indices))]
-        total = len(rows)
-        return rows if n is None or n >= total else rows[np.arange(n) * total // n]
+        return rows if max_variants is None else rows[self.variant_numbers(rows) < max_variants]
+
+
+def evenly(n: int | None, total: int) -> np.ndarray:
+    """`n` of the numbers 0 .. total - 1 evenly spaced; all of them where n is None or larger."""
+    return np.arange(total) if n is None or n >= total else np.arange(n) * total // n

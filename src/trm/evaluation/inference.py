@@ -1,29 +1,34 @@
-"""Running a model on examples: halt_max_steps supervision steps each, as published.
+"""Running a model on examples: up to halt_max_steps supervision steps each, all of them as published.
 
-Rows do not affect each other, so the answers depend neither on the batch size nor on what else is in a batch; a
-short last batch needs no padding.
+Examples do not affect each other, so an answer depends neither on the batch size nor on what else is in the batch. A
+short last batch needs no padding, and with early exit an example that is done makes room for the next one.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trm import draws
+from trm.config import Evaluation
 from trm.data.layout import Split
 from trm.models.act import Batch
 from trm.models.losses import IGNORE
 from trm.models.network import Network
 from trm.models.noise import Noise
+from trm.puzzles.symmetry import Symmetries
 
 STREAM = 9  # of the noise, apart from other uses of the same row
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says to n examples of a split; S = halt_max_steps."""
+    """What a model says to n examples; S = halt_max_steps. Who left early goes on saying what he said last."""
 
+    rows: np.ndarray  # [n] the numbers of the examples, in the order in which they were done
     inputs: np.ndarray  # [n, seq_len] tokens
     labels: np.ndarray  # [n, seq_len] tokens
     asked: np.ndarray  # [n, seq_len] bool, the tokens that have a label
@@ -31,11 +36,27 @@ class Answers:
     q_halt: np.ndarray  # [n, S] float32 logits
     exact: np.ndarray  # [n, S] bool, whether the answer after each step is right
     rank: np.ndarray  # [n] tokens that the last step scores above the label, where the first label is asked
+    steps: np.ndarray  # [n] supervision steps taken
 
 
-def to_batch(split: Split, rows: np.ndarray, device: torch.device) -> Batch:
-    """Examples of a split on the device."""
+@dataclass(frozen=True)
+class Rollout:
+    """One of several runs of a model on the same examples; number 0 is the plain one."""
+
+    number: int = 0
+    latent_noise: float = 0.0  # deviation of the noise on the latent before every step (PTRM, arXiv 2605.19943)
+
+
+def batch_size_of(config: Evaluation, device: torch.device) -> int:
+    """Examples at a time, as configured or as suits the device."""
+    return config.batch_size or (64 if device.type == "cpu" else 512)
+
+
+def to_batch(split: Split, rows: np.ndarray, device: torch.device, twins: Symmetries | None = None) -> Batch:
+    """Examples of a split on the device, or what symmetries [n] make of them."""
     inputs, labels, identifiers = split.take(rows)
+    if twins is not None:
+        inputs, labels = twins.apply(inputs), twins.apply(labels)
     labels = torch.from_numpy(labels.astype(np.int64))
     if split.metadata.ignore_label_id is not None:
         labels.masked_fill_(labels == split.metadata.ignore_label_id, IGNORE)
@@ -47,44 +68,38 @@ def to_batch(split: Split, rows: np.ndarray, device: torch.device) -> Batch:
 
 
 @torch.inference_mode()
-def answer(model: Network, batch: Batch, rows: np.ndarray | None = None) -> Answers:
-    """The model's answers to a batch.
+def answers(
+    model: Network,
+    load: Callable[[np.ndarray], Batch],
+    rows: np.ndarray,
+    batch_size: int,
+    early_exit: float | None = None,
+    rollout: Rollout = Rollout(),
+) -> Iterator[Answers]:
+    """Answers to the examples `rows`, as they get done; `load` makes batches of some of them.
 
-    A model that runs in noise has one of its own for each row, by the numbers `rows` of the batch in their split; None:
-    the same for all.
+    With `early_exit` an example whose halting probability reaches it is done; without, all take every step.
     """
-    asked = batch.labels != IGNORE
-    puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers)
-    noise = None
-    if model.is_random:
-        rows = np.zeros(len(batch.inputs), np.int64) if rows is None else rows
-        noise = Noise(draws.hashed(STREAM, rows), batch.inputs.device)
-    state = model.initial_state(len(batch.inputs), noise)
-    q_halt, exact = [], []
-    for _ in range(model.config.halt_max_steps):
-        state, logits, q = model(state, batch.inputs, puzzle_rows, noise=noise)
-        predictions = logits.argmax(-1)
-        q_halt.append(q[:, 0])
-        exact.append(((predictions == batch.labels) | ~asked).all(-1))
-    row, first = torch.arange(len(asked), device=asked.device), asked.int().argmax(1)
-    scores, label = logits[row, first], batch.labels[row, first].clamp(min=0)
-    rank = (scores > scores.gather(1, label[:, None])).sum(1)
-    return Answers(
-        inputs=batch.inputs.cpu().numpy(),
-        labels=batch.labels.cpu().numpy(),
-        asked=asked.cpu().numpy(),
-        predictions=predictions.cpu().numpy(),
-        q_halt=torch.stack(q_halt, 1).cpu().numpy(),
-        exact=torch.stack(exact, 1).cpu().numpy(),
-        rank=rank.cpu().numpy(),
-    )
-
-
-def answers(model: Network, split: Split, rows: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Answers]:
-    """Answers to the examples `rows` of a split, a batch at a time."""
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        yield answer(model, to_batch(split, part, device), part)
+    threshold = None if early_exit is None else math.log(early_exit / (1 - early_exit))
+    at_once = model.config.halt_max_steps if threshold is None else 1
+    seats, begun = {}, 0
+    while begun < len(rows) or seats:
+        free = batch_size - len(seats["rows"]) if seats else batch_size
+        if free and begun < len(rows):
+            new = rows[begun : begun + free]
+            begun += len(new)
+            seats = _join(seats, _seated(model, load(new), new, rollout))
+        for _ in range(at_once):
+            _step(model, seats, rollout)
+        done = seats["steps"] == model.config.halt_max_steps
+        if threshold is not None:
+            done |= seats["q_halt"][:, -1] >= threshold
+        if done.all():
+            yield _answers(seats)
+            seats = {}
+        elif done.any():
+            yield _answers({name: tensor[done] for name, tensor in seats.items()})
+            seats = {name: tensor[~done] for name, tensor in seats.items()}
 
 
 def predict(model: Network, inputs: np.ndarray, device: torch.device) -> np.ndarray:
@@ -95,4 +110,68 @@ def predict(model: Network, inputs: np.ndarray, device: torch.device) -> np.ndar
         labels=torch.full(inputs.shape, IGNORE, device=device),
         puzzle_identifiers=torch.zeros(n, dtype=torch.int64, device=device),
     )
-    return answer(model, batch).predictions.astype(inputs.dtype)
+    [found] = answers(model, lambda _: batch, np.zeros(n, np.int64), n)
+    return found.predictions.astype(inputs.dtype)
+
+
+Seats = dict[str, Tensor]  # what is known of the examples being worked on, a row each
+
+
+def _seated(model: Network, batch: Batch, rows: np.ndarray, rollout: Rollout) -> Seats:
+    """Examples that wait for their first step."""
+    n, steps, device = len(rows), model.config.halt_max_steps, batch.inputs.device
+    seats = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    if model.puzzle_emb is not None:
+        seats["puzzle_rows"] = model.puzzle_rows(batch.puzzle_identifiers)
+    noise = None
+    if model.is_random or rollout.latent_noise:
+        own = () if rollout.number == 0 else (rollout.number,)
+        noise = Noise(draws.hashed(STREAM, rows, *own), device)
+    state = model.initial_state(n, noise)
+    seats |= {f"state{i}": tensor for i, tensor in enumerate(state)}
+    if noise is not None:
+        seats["noise"] = noise.states
+    return seats | {
+        "rows": torch.from_numpy(rows).to(device),
+        "steps": torch.zeros(n, dtype=torch.int64, device=device),
+        "q_halt": torch.zeros(n, steps, device=device),
+        "exact": torch.zeros(n, steps, dtype=torch.bool, device=device),
+    }
+
+
+def _step(model: Network, seats: Seats, rollout: Rollout) -> None:
+    """One supervision step for all."""
+    state = tuple(seats[f"state{i}"] for i in range(len(model.STARTS)))
+    noise = Noise(seats["noise"]) if "noise" in seats else None
+    if rollout.latent_noise:
+        *first, latent = state
+        disturbance = noise.normal(*latent.shape[1:]).mul_(rollout.latent_noise)
+        state = (*first, latent + disturbance.to(latent.dtype))
+    state, logits, q = model(state, seats["inputs"], seats.get("puzzle_rows"), noise=noise)
+    seats |= {f"state{i}": tensor for i, tensor in enumerate(state)}
+    if noise is not None:
+        seats["noise"] = noise.states
+    labels = seats["labels"]
+    predictions, asked = logits.argmax(-1), labels != IGNORE
+    exact = ((predictions == labels) | ~asked).all(-1)
+    later = torch.arange(model.config.halt_max_steps, device=labels.device) >= seats["steps"][:, None]  # or now
+    seats["q_halt"] = torch.where(later, q[:, :1], seats["q_halt"])
+    seats["exact"] = torch.where(later, exact[:, None], seats["exact"])
+    row, first = torch.arange(len(labels), device=labels.device), asked.int().argmax(1)
+    scores, label = logits[row, first], labels[row, first].clamp(min=0)
+    seats["rank"] = (scores > scores.gather(1, label[:, None])).sum(1)
+    seats["predictions"] = predictions
+    seats["steps"] = seats["steps"] + 1
+
+
+def _join(seats: Seats, new: Seats) -> Seats:
+    """The new ones behind those who are at work."""
+    if not seats:
+        return new
+    fresh = {"predictions": torch.zeros_like(new["labels"]), "rank": torch.zeros_like(new["rows"])} | new
+    return {name: torch.cat((tensor, fresh[name])) for name, tensor in seats.items()}
+
+
+def _answers(seats: Seats) -> Answers:
+    seats = {**seats, "asked": seats["labels"] != IGNORE}
+    return Answers(**{field.name: seats[field.name].cpu().numpy() for field in fields(Answers)})

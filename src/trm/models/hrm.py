@@ -21,7 +21,10 @@ class HRM(Network):
     """The state is (y, z); f_L is `L_level`, f_H is `H_level`."""
 
     STARTS = ("H_init", "L_init")
-    LEARNS_TO_CONTINUE = True
+
+    @property
+    def learns_to_continue(self) -> bool:
+        return True
 
     def recurse(self, state: State, x: Tensor, depth: Depth, noise: Noise | None) -> State:
         y, z = state

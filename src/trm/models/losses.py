@@ -15,13 +15,14 @@ METRICS = ("count", "accuracy", "exact_accuracy", "q_halt_accuracy", "steps", "l
 CONTINUE_METRICS = (*METRICS, "q_continue_loss")  # of a network that learns q_continue
 
 
-def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log p of the labels [B, n] under p = s / sum s, s(x) = x + 1 for x >= 0 and 1 / (1 - x) below; in float64.
+def stablemax_scores(x: Tensor) -> Tensor:
+    """s(x) = x + 1 for x >= 0 and 1 / (1 - x) below: what stands for exp(x) (arXiv 2501.04697)."""
+    return torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
 
-    arXiv 2501.04697. Ignored tokens give 0.
-    """
-    x = logits.to(widest(logits.device))
-    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+
+def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the labels [B, n] under p = s / sum s, s the stablemax scores; in float64. Ignored tokens give 0."""
+    s = stablemax_scores(logits.to(widest(logits.device)))
     chosen = s.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return torch.where(labels == IGNORE, 0.0, s.sum(-1).log() - chosen.log())
 
@@ -41,6 +42,17 @@ TOKEN_LOSSES = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
     "softmax_cross_entropy": softmax_cross_entropy,
 }
+
+
+def confidence(loss_type: str, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest token at each position, by logits [B, n, vocab], under the probability that the loss is of.
+
+    Returns that probability, float32 [B, n], and the token.
+    """
+    logits = logits.float()
+    scores = stablemax_scores(logits) if loss_type == "stablemax_cross_entropy" else logits.softmax(-1)
+    tokens = logits.argmax(-1)
+    return scores.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) / scores.sum(-1), tokens
 
 
 def loss_and_metrics(

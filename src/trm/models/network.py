@@ -29,7 +29,6 @@ class Network(nn.Module):
     """A network for boards of `seq_len` tokens out of `vocab_size`; weights drawn from `seed`."""
 
     STARTS: tuple[str, ...]  # the vectors that the tensors of a state start from, by name
-    LEARNS_TO_CONTINUE = False  # whether q_continue has a loss of its own
 
     def __init__(self, config: Model, vocab_size: int, seq_len: int, num_puzzle_identifiers: int, seed: int = 0):
         super().__init__()
@@ -65,6 +64,11 @@ class Network(nn.Module):
     @property
     def linears(self) -> list[Linear]:
         return [module for module in self.modules() if isinstance(module, Linear)]
+
+    @property
+    def learns_to_continue(self) -> bool:
+        """Whether q_continue has a loss of its own."""
+        return False
 
     @property
     def is_random(self) -> bool:

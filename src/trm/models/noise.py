@@ -18,17 +18,17 @@ _BITS = 24  # of a uniform number, as many as a float32 holds
 
 
 class Noise:
-    """The streams of some rows, read on and on; `seeds` [B] uint64 are the rows' own (draws.hashed)."""
+    """The streams of some rows, read on and on from `states` [B] int64, which start as the rows' own seeds."""
 
-    def __init__(self, seeds: np.ndarray, device: torch.device):
-        self.seeds = torch.from_numpy(seeds.view(np.int64)).to(device)
-        self.used = 0
+    def __init__(self, states: Tensor | np.ndarray, device: torch.device | None = None):
+        """Seeds are uint64 (draws.hashed), states those that other streams have come to."""
+        self.states = torch.from_numpy(states.view(np.int64)) if isinstance(states, np.ndarray) else states
+        self.states = self.states.to(device)
 
     def bits(self, n: int) -> Tensor:
         """The next `n` values of each stream, [B, n] int64."""
-        place = torch.arange(self.used + 1, self.used + n + 1, device=self.seeds.device)
-        self.used += n
-        x = self.seeds[:, None] + place * _GOLDEN
+        x = self.states[:, None] + torch.arange(1, n + 1, device=self.states.device) * _GOLDEN
+        self.states = x[:, -1].clone()  # before the mixing, which is done in place
         x ^= (x >> 30) & (2**34 - 1)  # int64 shifts its sign in, which the mask takes out again
         x *= _FIRST
         x ^= (x >> 27) & (2**37 - 1)

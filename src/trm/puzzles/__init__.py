@@ -16,12 +16,18 @@ arrays [n, seq_len] of tokens, token 0 is always PAD):
     blanks(dataset, inputs)               bool [n, seq_len]: the cells that the solver has to fill
     is_valid(dataset, inputs, predictions)  bool [n]: the prediction keeps the givens and obeys every rule
     draw(dataset, inputs, prediction, label) -> Drawing   one board; prediction and label may be None
+    read(dataset, text)                   [n, seq_len] the puzzle that `text` holds in the form its players write it in,
+                                          which the docstring tells; raises BadInput where it is none, or unsolvable
 
 and, where there is something to say:
 
     metrics(dataset, inputs, predictions, labels) -> dict   further figures by name: bool [n], or float [n] of 0 and 1
                                                             with nan for the rows that a figure leaves out
+    places(dataset)                       [seq_len, 2] column and row of each cell in `draw`, nan for one without a
+                                          place; not where cells stand in a square, row after row
+    difficulty(dataset, inputs, labels) -> dict   measures of how hard an example is, by name: integers [n]
     several_answers(dataset, inputs)      bool [n]: more than one prediction would be valid
+    VALID: str                            what is_valid asks, where it is less than the rules
     RAW_HINT: str                         where to get the raw files that SOURCES does not pin
     files(dataset, raw) -> dict           further files of the dataset, by name: what they hold as JSON
 

@@ -32,6 +32,7 @@ RAW_HINT = (
     "ConceptARC is https://github.com/victorvikram/ConceptARC (b22ef526), its corpus as one folder of TASK.json files"
 )
 LEAKS = ("inputs",)
+VALID = "reads as one grid"
 
 _SHIFT, _KEEP = 1, 2  # purposes of draws, part of their keys
 
@@ -147,6 +148,11 @@ def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> n
     the label is PAD there, which teaches nothing.
     """
     return arc_boards.marked(arc_boards.tokens(predictions), arc_boards.corners(arc_boards.tokens(inputs)))
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The test inputs of a task, a JSON object with `train` and `test` as in the ARC repositories."""
+    return arc_boards.boards(arc_tasks.pairs_in(text)["test"])[:, 0]
 
 
 def draw(dataset: Dataset, inputs: np.ndarray, prediction: np.ndarray | None, label: np.ndarray | None) -> Drawing:

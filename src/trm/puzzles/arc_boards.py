@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from numba import njit
 
+from trm import draws
 from trm.puzzles.arc_tasks import SIDE, Pair
 
 EOS, BLACK = 1, 2  # tokens; the colours follow from BLACK on
@@ -20,6 +21,9 @@ CELLS = SIDE * SIDE
 _TRANSPOSED = np.array([0, 1, 0, 1, 0, 0, 1, 1], np.bool_)
 _ROWS_TURNED = np.array([0, 1, 1, 0, 0, 1, 0, 1], np.bool_)
 _COLUMNS_TURNED = np.array([0, 0, 1, 1, 1, 0, 0, 1], np.bool_)
+_INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
+
+_OF_CELL = draws.hashed(np.arange(CELLS)[:, None], np.arange(10))  # random bits for each cell and colour
 
 
 def boards(pairs: list[Pair]) -> np.ndarray:
@@ -93,11 +97,46 @@ def _walk(transform: int, height: int, width: int) -> tuple[int, int, int, int, 
     return rows, columns, start, down, right
 
 
-def undo(grid: np.ndarray, transform: int, permutation: np.ndarray) -> np.ndarray:
-    """The grid of colours [rows, columns] of which this variant made `grid`."""
-    grid = grid[::-1] if _ROWS_TURNED[transform] else grid
-    grid = grid[:, ::-1] if _COLUMNS_TURNED[transform] else grid
-    return np.argsort(permutation).astype(np.uint8)[grid.T if _TRANSPOSED[transform] else grid]
+def undo(boards: np.ndarray, transform: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The grids of which variants made those on `boards` [n, cells], read as `crop` does, and their sizes [n, 2].
+
+    A grid is its colours row after row, at the front of its row of a uint8 array [n, cells].
+    """
+    boards = tokens(boards)
+    sizes = rectangles(boards, np.zeros((len(boards), 2), np.int64))
+    return _undo(boards, sizes, transform, permutation)
+
+
+@njit(cache=True)
+def _undo(
+    boards: np.ndarray, sizes: np.ndarray, transform: np.ndarray, permutation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    grids, turned = np.zeros_like(boards), np.empty_like(sizes)
+    for i in range(len(boards)):
+        rows, columns, start, down, right = _walk(_INVERSE[transform[i]], sizes[i, 0], sizes[i, 1])
+        turned[i] = rows, columns
+        color_of = np.empty(VOCAB_SIZE, np.uint8)
+        for color in range(10):
+            color_of[permutation[i, color] + BLACK] = color
+        for row in range(rows):
+            for column in range(columns):
+                grids[i, row * columns + column] = color_of[boards[i, start + row * down + column * right]]
+    return grids, turned
+
+
+def hashes(grids: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """64 bits for each grid as `undo` returns them, equal, but for chance, just where grids are: uint64 [n]."""
+    return draws.hashed(*sizes.T) + _sums(grids, sizes[:, 0] * sizes[:, 1], _OF_CELL)
+
+
+@njit(cache=True)
+def _sums(grids: np.ndarray, cells: np.ndarray, of_cell: np.ndarray) -> np.ndarray:
+    """Of each grid, the sum of `of_cell` [cells, 10] over its first cells."""
+    sums = np.zeros(len(grids), np.uint64)
+    for i in range(len(grids)):
+        for cell in range(cells[i]):
+            sums[i] += of_cell[cell, grids[i, cell]]
+    return sums
 
 
 @njit(cache=True)

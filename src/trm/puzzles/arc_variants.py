@@ -10,10 +10,14 @@ import numpy as np
 from numba import njit
 
 from trm import draws
+from trm.files import BadInput
 from trm.puzzles.arc_boards import CELLS, hashes_by_color
+from trm.puzzles.arc_tasks import shown
 
 TRIES = 5  # draws for each variant that is wanted, at most
 SHIFTED = 8 * factorial(9)  # added to a variant's code
+
+_TRANSFORMS = {f"t{transform}": transform for transform in range(8)}  # by their part of a name
 
 _CELL, _COLOUR = 1, 2  # purposes of draws, part of their keys
 
@@ -132,9 +136,12 @@ def names_of(task: str, codes: np.ndarray) -> list[str]:
     return [task, *(f"{task}|||t{t}|||{digits}" for t, digits in variants)]
 
 
-def parse_name(name: str) -> tuple[str, int, np.ndarray]:
-    """The task, the transform and the permutation [10] of a puzzle's published name."""
-    task, *variant = name.split("|||")
-    if not variant:
-        return task, 0, np.arange(10, dtype=np.uint8)
-    return task, int(variant[0][1:]), np.array([*map(int, variant[1])], np.uint8)
+def parse_names(names: list[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The tasks [n], transforms [n] and permutations [n, 10] of puzzles' published names. Raises BadInput."""
+    parts = [(name if "|||" in name else f"{name}|||t0|||0123456789").split("|||") for name in names]
+    for name, part in zip(names, parts, strict=True):
+        if len(part) != 3 or part[1] not in _TRANSFORMS or "".join(sorted(part[2])) != "0123456789":
+            raise BadInput(f"puzzle {shown(name)}: expected TASK or TASK|||t0..7|||the ten digits in some order")
+    transform = [_TRANSFORMS[part[1]] for part in parts]
+    digits = np.frombuffer("".join(part[2] for part in parts).encode(), np.uint8).reshape(-1, 10)
+    return [part[0] for part in parts], np.array(transform, np.int64), digits - np.uint8(ord("0"))

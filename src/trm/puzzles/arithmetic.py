@@ -23,6 +23,7 @@ from trm import config, draws
 from trm.files import BadInput
 from trm.puzzles import Examples, Source
 from trm.puzzles.drawing import Drawing, Rect, Shape, Text, answer_color
+from trm.puzzles.texts import characters
 
 CHARACTERS = "0123456789+-*%()="
 PLUS, MINUS, TIMES, MODULO, OPEN, CLOSE, EQUALS = range(11, 18)
@@ -187,7 +188,7 @@ def answers(inputs: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _evaluate(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each input its value, depth (-1: not an expression) and the cell after "="."""
+    """Of each input its value, depth (-1: not an expression) and the cell after "=", or where it goes wrong."""
     values, depths, ends = np.zeros((3, len(inputs)), np.int64)
     left, sign = np.zeros((2, SEQ_LEN + 1), np.int64)  # of each open bracket: what stands in it so far; 0: no sign yet
     for i in range(len(inputs)):
@@ -195,7 +196,7 @@ def _evaluate(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         value = depth = deepest = 0
         complete = False  # whether `value` is that of a whole operand
         for cell in range(SEQ_LEN):
-            token = inputs[i, cell]
+            token, ends[i] = inputs[i, cell], cell
             if not complete and ZERO <= token < ZERO + 10 and 10 * value + token - ZERO <= GREATEST:
                 value = 10 * value + token - ZERO
                 if value == 0:  # no number is, or begins with, 0
@@ -226,6 +227,31 @@ def _evaluate(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values, depths, ends
 
 
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The expression with all its brackets, such as ((12+4)%(3*20)), = behind it or not; spaces may stand anywhere.
+
+    Its numbers are 1 to 20, its brackets at most `depth` deep, and its value fits the board.
+    """
+    expected = f"numbers 1 to {GREATEST} and brackets around each operation, as in ((12+4)%(3*20))"
+    spelled, _, value = "".join(characters(text, CHARACTERS, expected)).partition("=")
+    if value:
+        raise BadInput(f"{value[:40]!r} stands behind =, expected nothing: the value is what is asked for")
+    if len(spelled) > SEQ_LEN - 2:  # = and a digit at least
+        raise BadInput(f"{len(spelled)} characters, expected at most {SEQ_LEN - 2}")
+    board = np.zeros((1, SEQ_LEN), np.uint8)
+    board[0, : len(spelled) + 1] = [CHARACTERS.index(character) + 1 for character in f"{spelled}="]
+    _, [depth], [end] = _evaluate(board)
+    if depth < 0 and end < len(spelled):
+        raise BadInput(f"no expression from {spelled[end:]!r} (character {end + 1}) on, expected {expected}")
+    if depth < 0:
+        raise BadInput(f"{spelled!r} ends too early, expected {expected}")
+    if depth > dataset.depth:
+        raise BadInput(f"brackets {depth} deep, expected at most {dataset.depth} (dataset.depth)")
+    if not answers(board).any():
+        raise BadInput(f"no room for its value behind =, expected at most {SEQ_LEN} characters in all")
+    return board
+
+
 def canonical(dataset: Dataset, boards: np.ndarray) -> np.ndarray:
     """The boards themselves: no two of them are symmetric."""
     return boards
@@ -253,12 +279,23 @@ def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, label
     return {f"exact_depth_{depth}": np.where(depths == depth, exact, np.nan) for depth in range(dataset.depth + 1)}
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The operators around the innermost number, and those of the whole expression, each of which has its brackets."""
+    return {"depth": _evaluate(inputs)[1], "operators": (inputs == OPEN).sum(axis=1)}
+
+
 def _agrees(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether each prediction has the tokens that its label asks for: bool [n]."""
     return ((predictions == labels) | (labels == PAD)).all(axis=1)
 
 
 Board = np.ndarray  # [48] tokens
+
+
+def places(dataset: Dataset) -> np.ndarray:
+    """Column and row of each cell in the drawing: [seq_len, 2]."""
+    row, column = np.divmod(np.arange(seq_len(dataset)), COLUMNS)
+    return np.stack((column, row), axis=1)
 
 
 def draw(dataset: Dataset, inputs: Board, prediction: Board | None, label: Board | None) -> Drawing:

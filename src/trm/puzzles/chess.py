@@ -181,6 +181,11 @@ def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> n
     return np.array([_is_legal(*row) for row in zip(inputs, predictions[:, 0].tolist(), strict=True)], bool)
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The pieces on the board, pawns and kings included."""
+    return {"pieces": (inputs[:, SQUARES] != _TOKEN_OF_CODE[ord("1")]).sum(axis=1)}
+
+
 def _is_legal(board: np.ndarray, token: int) -> bool:
     if not FIRST_MOVE <= token < VOCAB_SIZE:
         return False
@@ -188,6 +193,11 @@ def _is_legal(board: np.ndarray, token: int) -> bool:
         return to_token(legal_move(position(to_fen(board)), MOVES[token - FIRST_MOVE])) == token
     except ValueError:
         return False
+
+
+def places(dataset: Dataset) -> np.ndarray:
+    """The answer is one cell, which the drawing shows as an arrow: no cell has a place."""
+    return np.full((seq_len(dataset), 2), np.nan)
 
 
 def draw(dataset: Dataset, inputs: np.ndarray, prediction: np.ndarray | None, label: np.ndarray | None) -> Drawing:
@@ -198,7 +208,7 @@ def draw(dataset: Dataset, inputs: np.ndarray, prediction: np.ndarray | None, la
     for square, piece in enumerate(text[SQUARES]):
         if piece != "1":
             sign = chess.UNICODE_PIECE_SYMBOLS.get(piece, "?")
-            shapes.append(Text(square % 8 + 0.5, square // 8 + 0.5, sign, "given", 0.8))
+            shapes.append(Text(square % 8 + 0.5, square // 8 + 0.5, sign, "piece", 0.8))
     side = {"w": "White", "b": "Black"}.get(text[TURN], "?")
     shapes.append(Text(4, 8.4, f"{side} to move", "given", 0.5))
     if prediction is not None:
@@ -248,6 +258,18 @@ def legal_move(board: chess.Board, move: str) -> chess.Move:
     if not found:
         raise ValueError(f"{move[:20]!r} is no legal move of the position, expected UCI such as e2e4 or e7e8q")
     return found
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The position of a FEN with a legal move; with or without both clocks, as the positions of the dataset have it."""
+    fen = " ".join(text.split())
+    try:
+        board = position(fen)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if not any(board.legal_moves):
+        raise BadInput(f"no legal move ({'checkmate' if board.is_check() else 'stalemate'}), expected one at least")
+    return to_tokens([spell(board, clocks=fen.count(" ") > 3)])
 
 
 def to_token(move: chess.Move) -> int:

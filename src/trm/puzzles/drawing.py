@@ -18,6 +18,7 @@ PALETTE = {
     "missed": "#cc79a7",
     "start": "#009e73",
     "goal": "#e69f00",
+    "piece": "#222222",  # a chessman, dark on any page: its sign is outlined for White and filled for Black
     # ARC's ten colours, as its players know them
     "arc0": "#000000",
     "arc1": "#0074d9",

@@ -19,9 +19,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from trm import config
+from trm.files import BadInput
 from trm.puzzles import Examples, Source
 from trm.puzzles.drawing import Drawing, Line, Rect, Shape, Text
 from trm.puzzles.symmetry import Symmetries, smallest_image
+from trm.puzzles.texts import characters
 
 PAD = 0
 DISK = 4  # token of the smallest disk
@@ -200,9 +202,32 @@ def metrics(
     return {"legal": legal, "optimal": legal & (disk == best_disk) & (to == best_to)}
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The disks, and the moves that are still to be made at least."""
+    return {"disks": _state(dataset, inputs)[1], "moves_left": shortest(dataset, inputs)}
+
+
 def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
     """Never: the shortest way from any state to all disks on one peg is unique."""
     return np.zeros(len(inputs), bool)
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The state PEGS>TARGET, such as 1132>3: the peg (1 to 3) of each disk from the smallest, and where all have to go.
+
+    Spaces may stand anywhere.
+    """
+    spelled = "".join(characters(text, "123>", "a peg 1 to 3, or > before the target peg"))
+    pegs, arrow, target = spelled.partition(">")
+    if not arrow or len(target) != 1 or ">" in target:
+        raise BadInput(f"{spelled[:40]!r} is no state, expected PEGS>TARGET such as 1132>3, one peg for each disk")
+    if not 2 <= len(pegs) <= dataset.most_disks:
+        raise BadInput(f"{len(pegs)} disks, expected 2 to {dataset.most_disks}")
+    if set(pegs) == {target}:
+        raise BadInput(f"all disks are on peg {target} already, expected one elsewhere at least")
+    cells = np.zeros((1, dataset.most_disks), np.uint8)
+    cells[0, : len(pegs)] = [*map(int, pegs)]
+    return _boards(dataset, cells, np.array([len(pegs)]), np.array([int(target)]))
 
 
 # Playing a game to its end
@@ -231,6 +256,11 @@ def advance(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> tu
 
 
 Board = np.ndarray  # [seq_len] tokens
+
+
+def places(dataset: Dataset) -> np.ndarray:
+    """Cells are disks that move; none has a place of its own in the drawing."""
+    return np.full((seq_len(dataset), 2), np.nan)
 
 
 def draw(dataset: Dataset, inputs: Board, prediction: Board | None, label: Board | None) -> Drawing:

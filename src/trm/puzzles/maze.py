@@ -23,6 +23,7 @@ from trm.files import BadInput, read_text
 from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Disk, Drawing, Rect, Shape, Text, grid_lines
 from trm.puzzles.symmetry import Symmetries, dihedral, smallest_image
+from trm.puzzles.texts import square
 
 CHARACTERS = "# SGo"
 WALL, FREE, START, GOAL, PATH = range(1, 6)
@@ -139,6 +140,11 @@ def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, label
     return _judge(dataset, inputs, predictions)
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The cells on the shortest path, S and G included."""
+    return {"path_length": _solve(inputs, dataset.size)[1]}
+
+
 def _judge(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
     free, path = inputs == FREE, predictions == PATH
     kept = np.where(free, path | (predictions == FREE), predictions == inputs).all(axis=1)
@@ -212,6 +218,21 @@ def read_csv(path: Path, dataset: Dataset) -> Examples:
     valid = is_valid(dataset, question, answer)
     require(valid, lambda row: "the o of answer are no shortest path, expected one from S to G")
     return Examples(question, answer, np.arange(len(question)))
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The maze of `size` lines: # for a wall, a space or . for a free cell, one S and one G, with a way between them.
+
+    All rows may stand in one line, as in the CSV.
+    """
+    tokens = {"#": WALL, " ": FREE, ".": FREE, "S": START, "G": GOAL}
+    maze = square(text, dataset.size, tokens, "#, S, G, or a space or . for a free cell", ignored="")
+    for token, name in ((START, "S"), (GOAL, "G")):
+        if (count := (maze == token).sum()) != 1:
+            raise BadInput(f"the maze has {count} {name}, expected one")
+    if not shortest_paths(dataset.size, maze).any():
+        raise BadInput("the maze has no way from S to G, expected one along rows and columns of free cells")
+    return maze
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from trm.files import BadInput
 from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Drawing, Rect, Shape, Text, grid_lines
 from trm.puzzles.symmetry import Symmetries, as_items, dihedral, smallest_image
+from trm.puzzles.texts import square
 
 EMPTY, QUEEN, UNKNOWN = 1, 2, 3
 SOURCES: dict[str, Source] = {}
@@ -151,6 +152,11 @@ def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, label
     return {"valid_hints_ignored": _are_solutions(dataset.size, predictions)}
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The queens that are hidden."""
+    return {"hidden_queens": dataset.size - (inputs == QUEEN).sum(axis=1)}
+
+
 def _are_solutions(size: int, boards: np.ndarray) -> np.ndarray:
     """Whether boards [n, cells] hold N queens, none of which attacks another, and empty cells: bool [n]."""
     queens = boards == QUEEN
@@ -180,6 +186,27 @@ def draw(dataset: Dataset, inputs: np.ndarray, prediction: np.ndarray | None, la
         shapes += queens(predicted & wanted, "answer", 0.8) + queens(predicted & ~wanted, "error", 0.8)
         shapes += queens(wanted & ~predicted, "missed", 0.5)
     return Drawing(size, size, shapes)
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The board of `size` lines: Q for a queen, . for a cell that shows none; it must have a completion.
+
+    Of a `unique` board it must be the only one. Spaces and drawn lines of | - + may stand between the cells, and all
+    rows may stand in one line.
+    """
+    size, unique = dataset.size, dataset.variant == "unique"
+    board = square(text, size, {"Q": QUEEN, ".": UNKNOWN if unique else EMPTY}, "Q, or . for a cell without a queen")
+    queens = (board == QUEEN)[0]
+    shared = np.flatnonzero(queens @ _lines(size) > 1)
+    if len(shared):
+        first, second, *_ = np.flatnonzero(queens * _lines(size)[:, shared[0]]).tolist()
+        places = " and ".join(f"row {cell // size + 1}, column {cell % size + 1}" for cell in (first, second))
+        raise BadInput(f"the queens in {places} attack each other, expected none to")
+    count = _count_completions(queens.reshape(1, size, size) @ (1 << np.arange(size)), 2)[0]
+    if count == 0 or (unique and count > 1):
+        found = "no solution" if count == 0 else "several solutions"
+        raise BadInput(f"the board has {found}, expected one" + (" (dataset.variant unique)" if count else ""))
+    return board
 
 
 def solutions(size: int) -> np.ndarray:

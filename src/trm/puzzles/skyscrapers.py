@@ -23,6 +23,7 @@ from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Drawing, Line, Rect, Shape, Text, answer_color
 from trm.puzzles.skyscrapers_search import clues_of, count_solutions, lines_of, random_boards
 from trm.puzzles.symmetry import Symmetries, dihedral, smallest_image
+from trm.puzzles.texts import square
 
 SOURCES: dict[str, Source] = {}
 LEAKS = ("inputs", "labels")  # a test board's heights seen in train give the board away
@@ -133,6 +134,11 @@ def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> n
     return kept & seen & across & down
 
 
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The heights that are not given; of the clues every one is."""
+    return {"blanks": blanks(dataset, inputs).sum(axis=1)}
+
+
 def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
     return solutions(dataset, inputs) > 1
 
@@ -141,6 +147,24 @@ def solutions(dataset: Dataset, inputs: np.ndarray, limit: int = 2) -> np.ndarra
     """Number of solutions of boards [n, seq_len], counted up to `limit`; clues may be missing: [n]."""
     boards = _framed(np.ascontiguousarray(inputs, np.uint8))
     return count_solutions(boards, limit, *lines_of(dataset.size))
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The board as it is drawn, `size` + 2 rows: the heights, their clues around them, . in the corners.
+
+    A . or 0 also stands for a height that is asked for, or for a clue that nobody gives (the datasets have all clues).
+    Spaces and drawn lines of | - + may stand between the cells, and all rows may stand in one line. One solution.
+    """
+    size = dataset.size
+    tokens = {".": 0, **{str(number): number for number in range(size + 1)}}
+    board = square(text, size + 2, tokens, f"a number 1 to {size}, or . for none")
+    corner = int(_framed(board)[0, :: size + 1, :: size + 1].max())
+    if corner:
+        raise BadInput(f"{corner} stands in a corner, expected . there: clues frame {size} rows of {size} heights")
+    count = solutions(dataset, board)[0]
+    if count != 1:
+        raise BadInput(f"the board has {'several solutions' if count else 'no solution'}, expected one")
+    return board
 
 
 def _framed(boards: np.ndarray) -> np.ndarray:

@@ -22,8 +22,9 @@ from trm.config import Count
 from trm.files import BadInput
 from trm.puzzles import Examples, Origin, Source
 from trm.puzzles.drawing import Drawing, Line, Rect, Shape, Text, answer_color, grid_lines
-from trm.puzzles.sudoku_search import BLANK, BOXES, count_solutions, dig, houses_of, smallest_images
+from trm.puzzles.sudoku_search import BLANK, BOXES, count_guesses, count_solutions, dig, houses_of, smallest_images
 from trm.puzzles.symmetry import Symmetries
+from trm.puzzles.texts import square
 
 _FOLDER = "https://huggingface.co/datasets/sapientinc/sudoku-extreme/resolve/58942f96baeb572ca3127e2a9e9c70f330783d6b"
 _SHA256 = {
@@ -104,6 +105,27 @@ def examples(dataset: Dataset, raw: Path) -> dict[str, Examples]:
 
     least = dataset.min_difficulty
     return {"train": _read(raw / "train.csv", sample, least), "test": _read(raw / "test.csv", evenly, least)}
+
+
+def read(dataset: Dataset, text: str) -> np.ndarray:
+    """The board of `size` rows of digits, with . or 0 for a blank; it must have one solution.
+
+    Spaces and drawn lines of | - + may stand between the cells, and all rows may stand in one line.
+    """
+    size = dataset.size
+    tokens = {".": BLANK, "0": BLANK, **{str(digit): digit + 1 for digit in range(1, size + 1)}}
+    board = square(text, size, tokens, f"a digit 1 to {size}, or . for a blank")
+    given = np.flatnonzero(board[0] > BLANK)
+    in_house = houses_of(size)[given].astype(np.int64) * (size + 1) + board[0, given, None] - BLANK  # [givens, 3]
+    times = np.bincount(in_house.ravel(), minlength=1)  # of each digit in each house
+    if times.max() > 1:
+        house, digit = divmod(int(times.argmax()), size + 1)
+        where = f"{('row', 'column', 'box')[house // size]} {house % size + 1}"
+        raise BadInput(f"the digit {digit} stands twice in {where}, expected once")
+    count = solutions(dataset, board)[0][0]
+    if count != 1:
+        raise BadInput(f"the board has {'several solutions' if count else 'no solution'}, expected one")
+    return board
 
 
 def _table(inputs: np.ndarray, labels: np.ndarray) -> Examples:
@@ -300,6 +322,17 @@ def is_valid(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray) -> n
 def metrics(dataset: Dataset, inputs: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """valid_givens_ignored: every digit in every row, column and box, the givens kept or not."""
     return {"valid_givens_ignored": _obeys_rules(predictions, dataset.size)}
+
+
+def difficulty(dataset: Dataset, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The blanks, and the guesses it takes to find the solution and see that there is no other.
+
+    The guesses are those of a search that knows naked and hidden singles, and asks a cell with the fewest digits left.
+    The published ratings are of this kind too, by another solver that stops at the first solution; a dataset has not
+    kept them.
+    """
+    boards = np.ascontiguousarray(inputs, np.uint8)
+    return {"blanks": (inputs == BLANK).sum(axis=1), "guesses": count_guesses(boards, houses_of(dataset.size))}
 
 
 def several_answers(dataset: Dataset, inputs: np.ndarray) -> np.ndarray:

@@ -29,29 +29,42 @@ def count_solutions(boards, houses, limit):
     counts, first = np.zeros(len(boards), np.int64), np.zeros_like(boards)
     unused = np.zeros(1, np.uint64)
     for i in range(len(boards)):
-        counts[i] = _count(boards[i], houses, limit, unused, first[i])
+        counts[i], _ = _count(boards[i], houses, limit, unused, first[i])
     return counts, first
 
 
 @njit(cache=True)
+def count_guesses(boards, houses):
+    """Digits that the search tries where none is forced, until it knows every solution of a board or a second one."""
+    guesses, first = np.zeros(len(boards), np.int64), np.zeros(len(houses), np.uint8)
+    unused = np.zeros(1, np.uint64)
+    for i in range(len(boards)):
+        _, guesses[i] = _count(boards[i], houses, 2, unused, first)
+    return guesses
+
+
+@njit(cache=True)
 def _count(board, houses, limit, random, first):
-    """Count solutions up to `limit`, write the first. Guesses come in random order if `random` is not 0."""
+    """Count solutions up to `limit`, write the first; and count the digits tried where none was forced.
+
+    They come in random order if `random` is not 0.
+    """
     size = houses.max() // 3 + 1
     filled = np.zeros(len(board), np.int64)  # digit of each cell
     free = np.full(3 * size, (1 << size) - 1)  # digits that each house lacks
     for cell in range(len(board)):
         if board[cell] != BLANK:
             if not BLANK < board[cell] < size + 2:
-                return 0
+                return 0, 0
             digit = 1 << (board[cell] - 2)
             if not _candidates(cell, free, houses) & digit:
-                return 0  # givens collide
+                return 0, 0  # givens collide
             _toggle(cell, digit, filled, free, houses)
 
     trail = np.empty(len(board), np.int64)  # cells filled since, in order
     # of each guess: its cell, the digits not tried yet, and the length of the trail before it
     guess, options, mark = np.empty((3, len(board)), np.int64)
-    found = end = level = 0
+    found = guesses = end = level = 0
     while True:
         fewest, ask, end = _fill_forced(filled, free, houses, trail, end)
         if fewest > len(board):
@@ -60,14 +73,14 @@ def _count(board, houses, limit, random, first):
                 for cell in range(len(board)):
                     first[cell] = _BITS[filled[cell] - 1] + 2
             if found == limit:
-                return found
+                return found, guesses
         elif fewest > 0:
             guess[level], options[level], mark[level] = ask, _candidates(ask, free, houses), end
             level += 1
         while level and not options[level - 1]:
             level -= 1
         if level == 0:
-            return found
+            return found, guesses
         while end > mark[level - 1]:
             end -= 1
             _toggle(trail[end], filled[trail[end]], filled, free, houses)
@@ -77,6 +90,7 @@ def _count(board, houses, limit, random, first):
                 digit &= digit - 1
         digit &= -digit
         options[level - 1] ^= digit
+        guesses += 1
         _toggle(guess[level - 1], digit, filled, free, houses)
         trail[end] = guess[level - 1]
         end += 1
@@ -164,7 +178,7 @@ def dig(seeds, target, houses):
             cell = order[pick]
             order[pick] = order[left - 1]
             board[cell] = BLANK
-            if _count(board, houses, 2, unused, scratch) == 1:
+            if _count(board, houses, 2, unused, scratch)[0] == 1:
                 blank += 1
             else:
                 board[cell] = solution[cell]

@@ -1,44 +1,69 @@
 """The report: one HTML file with everything that was run, what came out, and whether the data is sound."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from trm.files import read_json, read_text, write_text
+from trm.files import BadInput, read_json, read_text, write_text
 from trm.provenance import provenance
 from trm.reporting import texts
-from trm.reporting.figures import FIGURES, caption
+from trm.reporting.comparisons import read_comparisons
+from trm.reporting.figures import caption, kinds_of
 from trm.reporting.inline import data_url, inline_svg
 from trm.reporting.results import Result, by_experiment, read_results
-from trm.reporting.tables import MEAN, interval, read_table
+from trm.reporting.scaling import read_scaling_table, scaling_rows
+from trm.reporting.tables import MEAN, compute, interval, read_table
 
 COMMAND = "snakemake report"
 
 
 def report(
-    runs: list[Path], datasets: list[Path], figures: Path, table: Path, out: Path, about: dict[str, dict[str, Any]]
+    runs: list[Path],
+    datasets: list[Path],
+    figures: Path,
+    table: Path,
+    comparisons: Path,
+    out: Path,
+    about: dict[str, dict[str, Any]],
+    scaling: Path | None = None,
+    explorer: Path | None = None,
+    command: str = COMMAND,
 ) -> None:
     """Write the report of some runs and datasets to the HTML file `out`.
 
-    `figures` is the folder with EXPERIMENT-KIND.svg of each kind of figure, `table` the CSV of `write_table`. `about`
-    maps the name of an experiment to {"description": text}; those in it without a run are named as not finished.
+    `figures` is the folder with EXPERIMENT-KIND.svg of each kind of figure, `table` the CSV of `write_table` and
+    `comparisons` that of `write_comparisons`. `about` maps the name of an experiment to {"description": text}; those in
+    it without a run, or without one of their "seeds", are named as not finished. `scaling` is the CSV of
+    `write_scaling_table`, where there is one, and `explorer` the folder of `explore`'s pages EXPERIMENT.html to link
+    to; `command` made it.
     """
     frame, experiments = read_table(table), by_experiment(read_results(runs))
+    scaled = read_scaling_table(scaling) if scaling else scaling_rows([])
     shown = [_dataset(folder) for folder in datasets]
     names = {dataset["content_sha256"]: dataset["name"] for dataset in shown}
     sections = [
         {
             "description": about.get(name, {}).get("description", ""),
-            **_experiment(results, frame[frame["experiment"] == name], figures, names),
+            "explorer": _link(explorer / f"{name}.html", out) if explorer else None,
+            **_experiment(results, *(rows[rows["experiment"] == name] for rows in (frame, scaled)), figures, names),
         }
         for name, results in experiments.items()
     ]
-    missing = sorted(about.keys() - experiments.keys())
-    page = _template().render(now=provenance(), command=COMMAND, experiments=sections, datasets=shown, missing=missing)
+    page = template("report.html").render(
+        now=provenance(),
+        command=command,
+        experiments=sections,
+        comparisons=read_comparisons(comparisons).to_dict("records"),
+        voted=frame["pass@2"].notna().any(),
+        datasets=shown,
+        missing=_missing(experiments, about),
+    )
     write_text(out, page)
 
 
@@ -69,13 +94,18 @@ def audit_sentences(audit: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _experiment(results: list[Result], rows: pd.DataFrame, figures: Path, names: dict[str, str]) -> dict[str, Any]:
+def _experiment(
+    results: list[Result], rows: pd.DataFrame, scaled: pd.DataFrame, figures: Path, names: dict[str, str]
+) -> dict[str, Any]:
     """What the template says about one experiment."""
     name, experiment = results[0].name, results[0].experiment
     folders = [result.folder for result in results]
-    table = [{**row, "interval": interval(row), "standing": _standing(row)} for row in rows.to_dict("records")]
+    table = [
+        {**row, "interval": interval(row), "compute": compute(row), "standing": _standing(row)}
+        for row in rows.to_dict("records")
+    ]
     pictures = []
-    for kind in FIGURES:
+    for kind in kinds_of(results, scaled=len(scaled) > 0):
         text = caption(kind, folders)
         picture = inline_svg(figures / f"{name}-{kind}.svg", f"{name}-{kind}", text)
         pictures.append({"kind": kind, "caption": text, "picture": picture})
@@ -84,6 +114,7 @@ def _experiment(results: list[Result], rows: pd.DataFrame, figures: Path, names:
         "name": name,
         "headline": next((row for row in table if row["seed"] == MEAN), table[0] if table else None),
         "rows": table,
+        "scaling": scaled.to_dict("records"),
         "data": [{"hash": data, "name": names.get(data)} for data in hashes],
         "experiment": experiment,
         "runs": [result.provenance for result in results],
@@ -91,6 +122,15 @@ def _experiment(results: list[Result], rows: pd.DataFrame, figures: Path, names:
         "figures": pictures,
         "config": read_text(folders[0] / "config.yaml"),
     }
+
+
+def _missing(experiments: dict[str, list[Result]], about: dict[str, dict[str, Any]]) -> list[str]:
+    """The experiments that have no run, and the seeds that are lacking of the others."""
+    missing = sorted(about.keys() - experiments.keys())
+    for name, results in experiments.items():
+        done = {result.seed for result in results}
+        missing += [f"{name} seed {seed}" for seed in about.get(name, {}).get("seeds", []) if seed not in done]
+    return missing
 
 
 def _dataset(folder: Path) -> dict[str, Any]:
@@ -109,12 +149,20 @@ def _dataset(folder: Path) -> dict[str, Any]:
     }
 
 
+def _link(page: Path, out: Path) -> str:
+    """The address of a page as seen from `out`."""
+    if not page.is_file():
+        raise BadInput(f"{page}: no such file, expected a page of `trm explore`")
+    return quote(os.path.relpath(page, out.parent).replace(os.sep, "/"))
+
+
 def _standing(row: dict[str, Any]) -> str:
     """How a row stands to the published figure, as the class of its badge."""
     return {"reproduced": "good", "short": "short"}.get(row["verdict"].split()[0], "open")
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A page to fill in, which may use what this module and texts.py say in filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -125,13 +173,14 @@ def _template() -> Any:
     environment.filters |= {
         "percent": texts.percent,
         "points": texts.points,
+        "p_value": texts.p_value,
         "duration": texts.duration,
         "short": texts.short,
         "thousands": "{:,}".format,
         "cite": _cite,
     }
     environment.tests["known"] = pd.notna
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _cite(source: str) -> Markup:

@@ -14,6 +14,7 @@ from trm.config import Experiment, load
 from trm.files import BadInput, read_json, read_text
 
 PREDICTIONS = ("rows", "inputs", "labels", "predictions", "valid", "q_halt", "exact")
+CURVES = ("by_difficulty", "calibration", "halting", "early_exit")
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,23 @@ def read_metrics(result: Result) -> tuple[list[dict[str, Any]], list[dict[str, A
     return [line for line in lines if "lm_loss" in line], evaluations
 
 
-def read_predictions(result: Result) -> dict[str, np.ndarray]:
-    """The arrays of predictions.npz that pictures need."""
-    path = result.folder / "predictions.npz"
+def read_predictions(folder: Path, names: tuple[str, ...] = PREDICTIONS) -> dict[str, np.ndarray]:
+    """Arrays of a run's predictions.npz; by default those that pictures need."""
+    path = folder / "predictions.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in PREDICTIONS}
+            return {name: arrays[name] for name in names}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path}: {error}, expected the predictions of `trm evaluate`") from None
+
+
+def read_scaling(result: Result) -> dict[str, Any]:
+    """What `trm scale` wrote for a run."""
+    path = result.folder / "scaling.json"
+    found = read_json(path)
+    if not isinstance(found.get("scores"), list) or not found["scores"]:
+        raise BadInput(f"{path}: no scores, expected what `trm scale` wrote")
+    return found
 
 
 def _read(folder: Path) -> Result:
@@ -94,7 +104,7 @@ def _read(folder: Path) -> Result:
     result = Result(folder, load(folder / "config.yaml"), read_json(facts), read_json(score))
     for path, found, keys in (
         (facts, result.provenance, ("seed", "weights", "steps", "seconds", "device")),
-        (score, result.evaluation, ("data", "examples", "of", "figures", "by_step")),
+        (score, result.evaluation, ("data", "examples", "of", "figures", "by_step", *CURVES)),
     ):
         missing = [key for key in keys if key not in found]
         if missing:

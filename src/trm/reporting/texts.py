@@ -15,6 +15,11 @@ def points(difference: float) -> str:
     return MISSING if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def p_value(p: float) -> str:
+    """A probability with two digits: 0.43, 0.0021, < 0.0001."""
+    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
+
+
 def duration(seconds: float | None) -> str:
     """A time in the two units that matter: 42 s, 1 min 25 s, 3 h 05 min, 2 d 04 h."""
     if seconds is None or math.isnan(seconds):

@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ import psutil
 from trm.files import Fault
 
 BEAT = 10.0  # seconds between heartbeats
+POLL = 1.0  # seconds between looks at a lock that is waited for
 STALE = 90.0  # seconds without one after which a holder on another host counts as dead
 JOB_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID")
 
@@ -33,25 +35,29 @@ class Held(Fault):
 
 
 class Lock:
-    """Hold `path` while the `with` block runs. Raises Held when another trainer is alive."""
+    """Hold `path` while the `with` block runs. Raises Held when another trainer is alive, after `patience` seconds.
 
-    def __init__(self, path: Path):
-        self.path = path
+    `hurry` may end the waiting before.
+    """
+
+    def __init__(self, path: Path, patience: float = 0.0, hurry: Callable[[], bool] = lambda: False):
+        self.path, self.patience, self.hurry = path, patience, hurry
         self.token = uuid.uuid4().hex
+        self.killed = False  # the trainer before was, as it left the lock behind
         self.lost = False  # another trainer took over, for instance after a long suspension
         self._done = threading.Event()
 
     def __enter__(self) -> "Lock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone():
-            holder = self._holder()
-            if holder is not None and alive(holder):
-                raise Held(
-                    f"{self.path.parent}: being trained by process {holder['process']} on {holder['host']}"
-                    f"{' in job ' + holder['job'] if holder['job'] else ''}, last alive "
-                    f"{time.time() - holder['beat']:.0f} s ago; wait for it, or stop it first"
-                )
-            self._write()
+        waiting = False
+        deadline = time.monotonic() + self.patience
+        while (holder := self._take()) is not None:
+            if time.monotonic() >= deadline or self.hurry():
+                raise Held(f"{self._about(holder)}; wait for it, or stop it first")
+            if not waiting:
+                print(f"{self._about(holder)}; waiting for it", file=sys.stderr, flush=True)
+                waiting = True
+            time.sleep(POLL)
         self._beater = threading.Thread(target=self._beat, daemon=True)
         self._beater.start()
         return self
@@ -59,13 +65,28 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._beater.join()
-        with self._alone():
+        with contextlib.suppress(OSError), self._alone():  # a disk that fails is told by those who need it
             if self._ours():
                 self.path.unlink()
 
+    def _take(self) -> dict | None:
+        """Take the lock, or return who holds it."""
+        with self._alone():
+            holder = self._holder()
+            if holder is not None and alive(holder):
+                return holder
+            self.killed = holder is not None
+            self._write()
+        return None
+
+    def _about(self, holder: dict) -> str:
+        job = f" in job {holder['job']}" if holder["job"] else ""
+        seen = f"last alive {time.time() - holder['beat']:.0f} s ago"
+        return f"{self.path.parent}: being trained by process {holder['process']} on {holder['host']}{job}, {seen}"
+
     def _beat(self) -> None:
         while not self._done.wait(BEAT):
-            with self._alone():
+            with contextlib.suppress(OSError), self._alone():  # a full disk: until the next beat
                 self.lost = not self._ours()
                 if self.lost:
                     return

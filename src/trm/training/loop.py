@@ -29,6 +29,7 @@ from trm.data.layout import content_hash, published_files, read_split
 from trm.data.mixture import mixed, read_splits
 from trm.data.sampler import Plan, plan_interval, total_steps
 from trm.data.split import Split
+from trm.distribution import World, compiles, join, leave, pick_device
 from trm.evaluation.inference import answers, to_batch
 from trm.files import BadInput, Fault, atomic, read_json
 from trm.models import build_model, lora
@@ -38,14 +39,14 @@ from trm.models.losses import widest
 from trm.progress import Advance, progress
 from trm.runs import write_run
 from trm.tensors import read_tensors, write_tensors
-from trm.training import checkpoints
-from trm.training.distribution import World, compiles, join, leave, pick_device
+from trm.training import checkpoints, starts
 from trm.training.lock import Held, Lock
 from trm.training.start import start_from, weights_hash
-from trm.training.stopping import Stopper
+from trm.training.stopping import OUT_OF_TIME, Stopper
 from trm.training.trackers import Send, check_installed, tracking
 from trm.training.trainer import Outputs, Trainer
 
+PATIENCE = 300.0  # seconds that a job waits for a trainer before it, which its queue may have lost sight of
 RESUMABLE = 75  # exit status of a run that stopped early and goes on when started again
 
 
@@ -189,7 +190,7 @@ class Run:
         `check` is called after every step and may raise to end the run without saving.
         """
         at = self.at
-        with progress("training", self.max_steps, at.logged) as advance:
+        with progress("training", self.max_steps, at.logged, self.world.leads) as advance:
             if at.due and not self._evaluate():
                 return self._stop()
             intervals = self.config.epochs // self.config.eval_interval
@@ -299,7 +300,9 @@ class Run:
                 if world.any(self.stopper.asked()):
                     return None
                 part = np.array_split(rows[start : start + size], world.size)[world.rank]
-                for a in answers(trainer.model, split, part, trainer.micro_batch, world.device):
+                for a in answers(
+                    trainer.model, lambda rows: to_batch(split, rows, world.device), part, trainer.micro_batch
+                ):
                     exact = a.exact[:, -1]
                     right, halting = ((a.predictions == a.labels) & a.asked).sum(), (a.q_halt[:, -1] >= 0) == exact
                     sums += torch.tensor([exact.sum(), right, a.asked.sum(), halting.sum()], device=world.device)
@@ -312,6 +315,11 @@ class Run:
         """The weights to evaluate and publish: averaged where the configuration averages."""
         with self.trainer.averaged():
             return {name: tensor.cpu().clone() for name, tensor in self.trainer.model.state_dict().items()}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are weights that the configuration calls final already."""
+        return self.config.final_weights == "last" or self.at.best is not None
 
     def final_weights(self) -> tuple[dict[str, torch.Tensor], int]:
         """The weights that the configuration calls final, and their step."""
@@ -364,12 +372,13 @@ def train(
     budget: float | None,
     device: str,
     more_data: Sequence[Path] = (),
+    finish: bool = False,
 ) -> int:
     """Train an experiment on the dataset in `data` and write the run to `out`; returns the exit status.
 
     `more_data` holds the datasets of its `more_datasets`, in their order. Checkpoints go below `root` (beside `out`
     where None); a run stopped early, by a signal or before its time `budget` (minutes) ends, returns 75 and goes on
-    when called again.
+    when called again. With `finish` the end of the budget is the end of the training: the run is written as it stands.
     """
     check_installed(experiment.logging)
     folders = [data, *more_data]
@@ -390,8 +399,13 @@ def train(
     world = join(pick_device(device))
     try:
         run = Run(experiment, seed, folders, folder, world, stopper)  # checks everything, writes nothing
-        with Lock(run.folder / "lock.json") if world.leads else contextlib.nullcontext() as lock:
+        patience = 0.0 if budget is None else PATIENCE
+        holding = Lock(run.folder / "lock.json", patience, lambda: stopper.reason is not None)
+        with holding if world.leads else contextlib.nullcontext() as lock:
+            world.wait()  # the checkpoints are those of the trainer before until the lock is ours
             run.resume()
+            if world.leads and budget is not None and run.at.step < run.max_steps:
+                starts.note(run.folder, run.at.step, lock.killed)
             run.announce(experiment.name)
 
             def check() -> None:
@@ -403,7 +417,8 @@ def train(
                     name, about = f"{experiment.name}-seed-{seed}", experiment.model_dump(mode="json")
                     logging = tracking(experiment.logging, run.metrics, name, fingerprint, about)
                     run.send = stack.enter_context(logging)
-                if not run.go(check):
+                # no reason of its own: another rank's clock was ahead
+                if not run.go(check) and not (finish and stopper.reason in (OUT_OF_TIME, None) and run.has_weights):
                     return RESUMABLE
             if world.leads:
                 weights, step = run.final_weights()
@@ -421,6 +436,7 @@ def train(
                     "ranks": world.size,
                     "threads": torch.get_num_threads(),
                     "steps": run.at.step,
+                    "planned_steps": run.max_steps,
                     "weights": {"rule": experiment.training.final_weights, "step": step, "ema": run.config.ema},
                     "parameters": run.parameters(),
                     "seconds": round(run.at.seconds, 1),
@@ -435,6 +451,14 @@ def train(
         raise Fault(
             f"out of memory with training.micro_batch {given}: use auto or a smaller number, "
             f"training.checkpoint_activations true, or a smaller model; the run goes on from its last checkpoint"
+        ) from None
+    except OSError as error:
+        where = Path(error.filename or folder)  # a write that fails does not know its file
+        if not any(where.is_relative_to(ours) for ours in (root, out)):
+            raise
+        raise Fault(
+            f"{where}: {error.strerror or error}; nothing but the steps since the last checkpoint is lost: free space "
+            f"there, or make it writable, and run again to go on"
         ) from None
     finally:
         leave(world)

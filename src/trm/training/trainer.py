@@ -15,13 +15,13 @@ from torch import Tensor
 
 from trm import draws
 from trm.config import Training
+from trm.distribution import World
 from trm.models import act, lora
 from trm.models.hardware import out_of_memory
 from trm.models.losses import CONTINUE_METRICS, METRICS, loss_and_metrics
 from trm.models.network import Network
 from trm.models.noise import Noise
 from trm.training import recipes
-from trm.training.distribution import World
 from trm.training.optimizers import EMA, AdamATan2, SignSGD, learning_rate
 
 FLOAT16_SCALE = 2.0**14  # of the loss: its gradients would vanish in float16; a power of two rounds nothing
@@ -57,7 +57,7 @@ class Trainer:
     def __init__(self, model: Network, config: Training, total_steps: int, world: World | None = None, seed: int = 0):
         self.model, self.config, self.total_steps, self.seed = model, config, total_steps, seed
         self.world = world or World(0, 1, torch.device("cpu"))
-        self.metric_names = CONTINUE_METRICS if model.LEARNS_TO_CONTINUE else METRICS
+        self.metric_names = CONTINUE_METRICS if model.learns_to_continue else METRICS
         if config.trained == "lora":
             lora.attach(model, config.lora_rank, config.lora_alpha, int(draws.hashed(seed, recipes.ADAPTERS)[0]))
         elif config.trained == "puzzle_emb" and config.freeze_weights_epochs is None:
@@ -145,7 +145,7 @@ class Trainer:
 
         state, logits, q = model(carry.state, carry.batch.inputs, used_rows, depth, noise)
         carry = act.advance(model, carry, state, q.detach(), *(each[rows] for each in exploration))
-        target = act.continue_target(model, carry, used_rows, depth) if model.LEARNS_TO_CONTINUE else None
+        target = act.continue_target(model, carry, used_rows, depth) if model.learns_to_continue else None
         weights = None
         if config.supervision_decay < 1:
             most = model.config.halt_max_steps

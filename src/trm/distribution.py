@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -52,6 +53,21 @@ class World:
         parts = [torch.empty_like(rows) for _ in range(self.size)]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
+
+    def concatenate(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of all ranks, each with as many as it has, one rank's after the other's."""
+        if self.size == 1:
+            return rows
+        counts = self.gather(torch.tensor([len(rows)], device=self.device)).tolist()
+        padded = np.zeros((max(counts), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        flat = torch.from_numpy(padded.reshape(-1).view(np.uint8)).to(self.device)
+        parts = self.gather(flat).cpu().numpy().view(rows.dtype).reshape(self.size, *padded.shape)
+        return np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def broadcast(self, array: np.ndarray, rank: int) -> np.ndarray:
+        """The array that `rank` has; the others' are of its type and shape but for the length."""
+        return self.concatenate(array if self.rank == rank else array[:0])
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so; all ranks get the same answer."""
