@@ -22,6 +22,7 @@ OVERRIDES = [
     "training.eval_subset=2",
     "evaluation.subset=8",
     "evaluation.batch_size=8",
+    "evaluation.scaling=[]",
     "resources.threads=2",
     "resources.gpus=0",
 ]

@@ -534,5 +534,7 @@ def scaling_options(name):
         f"--way={way.model_dump_json(exclude_defaults=True)}"
         for way in evaluation.scaling
     ]
-    subset = evaluation.scaling_subset
+    subset = min(
+        filter(None, (evaluation.subset, evaluation.scaling_subset)), default=None
+    )
     return ways + ([f"--subset={subset}"] if subset and ways else [])
