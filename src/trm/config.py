@@ -336,8 +336,7 @@ class Evaluation(Section):
     )
     scaling: list[Scaling] = Field([], description="test-time scaling, each way a curve of its own: `trm scale`, below")
     scaling_subset: Count | None = Field(
-        None, description="test examples of the scaling, which costs many times a scoring; at most `subset`; null: as that"
-        description="test examples of the scaling, which takes its time many times over, at most `subset`; null: as that",
+        None, description="test examples of the scaling, which costs many times a scoring; null, at most: `subset`"
     )
 
 
