@@ -49,7 +49,8 @@ Device = Annotated[
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of finished, evaluated runs")]
 About = Annotated[
-    str, typer.Option(help="what to say of experiments: a mapping of their names to description and published figure")
+    str,
+    typer.Option(help="what to say of experiments: a mapping of their names to description, published figure and base"),
 ]
 
 
@@ -427,6 +428,14 @@ def scaling_table(runs: Runs, out: Out) -> None:
 
 
 @app.command()
+def ablation_table(runs: Runs, out: Out, about: About = "{}") -> None:
+    """Tabulate what ablations gain or lose as CSV, Markdown and LaTeX: runs beside those of the "base" in --about."""
+    from trm.reporting.ablations import ablations, write_ablations
+
+    write_ablations(ablations(runs, read_mapping("--about", about)), out)
+
+
+@app.command()
 def audit_table(
     datasets: Annotated[list[Path], typer.Argument(help="folders of audited datasets")],
     out: Out,
@@ -461,6 +470,7 @@ def report(
     table: Annotated[Path, typer.Option(help="the table of results, as CSV")],
     comparisons: Annotated[Path, typer.Option(help="the table of comparisons, as CSV")],
     out: Out,
+    ablations: Annotated[Path | None, typer.Option(help="the table of ablations, as CSV; default: none")] = None,
     scaling: Annotated[Path | None, typer.Option(help="the table of test-time scaling, as CSV; default: none")] = None,
     explorer: Annotated[Path | None, typer.Option(help="folder of the pages of `trm explore`; default: none")] = None,
     about: About = "{}",
@@ -468,7 +478,8 @@ def report(
     """Write the report: one page with everything in it."""
     from trm.reporting.report import report
 
-    report(runs, data, figures, table, comparisons, out, read_mapping("--about", about), scaling, explorer)
+    said = read_mapping("--about", about)
+    report(runs, data, figures, table, comparisons, out, said, ablations=ablations, scaling=scaling, explorer=explorer)
 
 
 @app.command()

@@ -94,5 +94,5 @@ def results(tmp_path_factory) -> Results:
     write_table(results_table(runs, ABOUT), table)
     write_comparisons(comparisons(runs), compared)
     write_scaling_table(scaling_table(runs), scaled)
-    report(runs, [data], figures, table, compared, page, ABOUT, scaled)
+    report(runs, [data], figures, table, compared, page, ABOUT, scaling=scaled)
     return Results(data, runs, figures, table, compared, scaled, page)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.reporting.conftest import ABOUT, KINDS
 from trm.files import BadInput, read_json
+from trm.reporting.ablations import COLUMNS as ablation_columns
+from trm.reporting.ablations import write_ablations
 from trm.reporting.comparisons import COLUMNS, comparisons, write_comparisons
 from trm.reporting.figures import caption
 from trm.reporting.report import audit_sentences, report
@@ -16,6 +18,7 @@ from trm.reporting.scaling import scaling_table
 from trm.reporting.tables import results_table, write_table
 from trm.reporting.texts import percent
 
+BESIDE = {f"tables/{name}.{suffix}" for name in ("results", "scaling") for suffix in ("csv", "md", "tex")}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -65,7 +68,8 @@ def test_nothing_comes_from_outside(page, text):
     for tag, attrs in page.elements:
         for name in ("href", "xlink:href"):
             target = attrs.get(name, "#")
-            assert target.startswith("#") or (tag == "a" and target.startswith("https://arxiv.org/abs/")), target
+            beside = target in BESIDE or target.startswith("https://arxiv.org/abs/")
+            assert target.startswith("#") or (tag == "a" and beside), target
     assert "@import" not in text
     assert all(reference.startswith("#") for reference in (part[:20] for part in text.split("url(")[1:]))
 
@@ -130,6 +134,24 @@ def test_experiments_are_held_against_each_other_where_there_are_several(results
     assert " ".join(row) in words[start : words.index("Dataset", start)].replace("  ", " ")
 
 
+def test_ablations_are_shown_beside_their_base_where_there_are_any(results, page, tmp_path):
+    assert "Ablations" not in page.words
+    changed = "model.L_layers: 2 to 4; model.L_cycles: 6 to 3"
+    rows = [("less", "more", changed, "exact_accuracy", 0.8, 0.87, -0.07, -0.075, 500, 0.0021)]
+    write_ablations(pd.DataFrame(rows, columns=ablation_columns), tmp_path / "ablations.csv")
+    arguments = results.runs, [results.data], results.figures, results.table, results.comparisons
+    report(*arguments, tmp_path / "report.html", ABOUT, ablations=tmp_path / "ablations.csv")
+    shown = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    row = "less of more model.L_layers: 2 to 4 model.L_cycles: 6 to 3 80.0 87.0 −7.0 −7.5 0.0021"
+    assert row in shown.words.replace("  ", " ")
+    assert {"ablations.csv", "ablations.md", "ablations.tex"} <= set(shown.every("href"))
+
+
+def test_it_links_to_its_tables_in_every_format(results, page):
+    assert set(page.every("href")) >= BESIDE
+    assert all((results.report.parent / address).is_file() for address in BESIDE)
+
+
 def test_test_time_scaling_is_shown_where_an_experiment_has_any(results, page, tmp_path):
     row = scaling_table(results.runs).iloc[-1]
     assert "Test-time scaling in numbers" in page.words
@@ -178,7 +200,7 @@ def test_it_links_to_the_explorer_where_there_is_one(results, page, tmp_path):
     assert "Step through its answers" not in page.words
     arguments = results.runs, [results.data], results.figures, results.table, results.comparisons
     out, folder = tmp_path / "report.html", tmp_path / "explorer"
-    with pytest.raises(BadInput, match=r"tiny.html: no such file, expected a page of `trm explore`"):
+    with pytest.raises(BadInput, match=r"tiny.html: no such file, expected it"):
         report(*arguments, out, ABOUT, explorer=folder)
     assert not out.exists()
     folder.mkdir()

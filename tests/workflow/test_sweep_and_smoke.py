@@ -73,6 +73,22 @@ def test_the_name_of_a_sweep_stands_for_all_of_it(small):
     assert "trm" not in chosen
 
 
+@pytest.mark.parametrize(
+    ("experiments", "bases"),
+    [
+        ("tiny-sudoku,tuned", {}),
+        ("tiny-sudoku,deeper", dict.fromkeys(COMBINATIONS, "tiny-sudoku")),
+        ("deeper", {COMBINATIONS[1]: COMBINATIONS[0]}),
+    ],
+)
+def test_ablations_stand_beside_what_their_file_extends_or_the_first_of_their_sweep(small, experiments, bases):
+    arguments = "--dry-run", "--printshellcmds", "report", "--config", f"experiments=[{experiments}]"
+    commands = re.findall(r"trm ablation-table .*--about=(\{.*\})' --out", small.snakemake(*arguments))
+    assert len(commands) == (1 if bases else 0)
+    for about in commands:
+        assert {name: said["base"] for name, said in json.loads(about).items() if said["base"]} == bases
+
+
 def test_an_unknown_name_is_told_with_those_that_are_known(small):
     output = small.snakemake("report", "--dry-run", "--config", "experiments=[deep]", check=False)
     assert "config: experiments: deep is unknown, expected one of" in output

@@ -9,6 +9,7 @@ from trm.config import load_folder, puzzle_names
 from trm.files import BadInput, fingerprint
 from trm.puzzles import module as puzzle_module
 from trm.training.starts import killed
+from trm.trees import read as read_tree
 
 ARRAYS = [
     "inputs",
@@ -129,6 +130,14 @@ def raw_files_of(dataset):
     ]
 
 
+def base_of(name):
+    """What an experiment is an ablation of: the nearest of those chosen that its file extends, or its sweep's first."""
+    file = next(file for file in FILES if name in FILES[file])
+    itself, *extended = read_tree(Path("config/experiments", f"{file}.yaml")).written
+    nearest = [FILES[path.stem][0] for path, _ in (*extended, itself)]
+    return next((base for base in nearest if base in CHOSEN and base != name), None)
+
+
 SMOKE = config["smoke"]
 LOADED = load_experiments()
 FILES = {file: list(experiments) for file, experiments in LOADED.items()}
@@ -152,6 +161,7 @@ if any(argument.startswith("smoke") for argument in sys.argv[1:]):
 REACHED = [name for name in EXPERIMENTS if name not in OUT_OF_REACH]
 CHOSEN = chosen()
 TRAINED = REACHED if SMOKE else CHOSEN
+BASES = {name: base for name in CHOSEN if (base := base_of(name))}
 SCALED = [name for name in CHOSEN if EXPERIMENTS[name].evaluation.scaling]
 TARGETS = (
     {name: [name] for name in EXPERIMENTS}
@@ -298,7 +308,11 @@ def about(names):
         published = experiment.published and experiment.published.model_dump(
             by_alias=True, exclude_none=True
         )
-        found[name] = {"description": experiment.description, "published": published}
+        found[name] = {
+            "description": experiment.description,
+            "published": published,
+            "base": BASES.get(name),
+        }
     return json.dumps(found)
 
 
@@ -308,6 +322,11 @@ def about_seeds(names):
     for name in names:
         found[name]["seeds"] = EXPERIMENTS[name].seeds
     return json.dumps(found)
+
+
+def folders(files):
+    """The folders that files lie in."""
+    return sorted({str(Path(file).parent) for file in files})
 
 
 def finished():

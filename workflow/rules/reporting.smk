@@ -25,11 +25,12 @@ rule figure:
         shaped_by=lambda wildcards: shaped_by(
             [wildcards.experiment], scaling=wildcards.kind == "test-time-scaling"
         ),
-        runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
+        runs=lambda wildcards, input: folders(input),
     shell:
         "trm figure {wildcards.kind} {params.runs} --out {output.svg} 2> {log}"
 
 
+# every table is a command of its own
 rule table:
     input:
         [file for name in CHOSEN for file in run_files(name)],
@@ -54,16 +55,39 @@ rule table:
         runtime=30,
         mem_mb=2000,
     params:
-        runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
-        about=about(CHOSEN),
+        command=lambda wildcards, input: [
+            "table",
+            *folders(input),
+            f"--about={about(CHOSEN)}",
+        ],
         shaped_by=shaped_by(CHOSEN),
     shell:
-        "trm table {params.runs} --about {params.about:q} --out {output.csv} 2> {log}"
+        "trm {params.command:q} --out {output.csv} 2> {log}"
 
 
-rule comparison:
-    input:
-        [file for name in CHOSEN for file in run_files(name)],
+use rule table as ablation_table with:
+    output:
+        csv=report(
+            "<results>/tables/ablations.csv",
+            caption="../report/ablation.rst",
+            category="Tables",
+            labels={"table": "ablations"},
+        ),
+        markdown="<results>/tables/ablations.md",
+        latex="<results>/tables/ablations.tex",
+    log:
+        "<logs>/ablation_table/ablations.log",
+    benchmark:
+        "<benchmarks>/ablation_table/ablations.tsv"
+    params:
+        command=lambda wildcards, input: [
+            "ablation-table",
+            *folders(input),
+            f"--about={about(CHOSEN)}",
+        ],
+
+
+use rule table as comparison with:
     output:
         csv=report(
             "<results>/tables/comparisons.csv",
@@ -77,21 +101,11 @@ rule comparison:
         "<logs>/comparison/comparisons.log",
     benchmark:
         "<benchmarks>/comparison/comparisons.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    envmodules:
-        *config["modules"],
-    resources:
-        runtime=30,
-        mem_mb=2000,
     params:
-        runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
-        shaped_by=shaped_by(CHOSEN),
-    shell:
-        "trm compare {params.runs} --out {output.csv} 2> {log}"
+        command=lambda wildcards, input: ["compare", *folders(input)],
 
 
-rule scaling_table:
+use rule table as scaling_table with:
     input:
         [file for name in SCALED for file in run_files(name) + scaling_files(name)],
     output:
@@ -107,21 +121,12 @@ rule scaling_table:
         "<logs>/scaling_table/scaling.log",
     benchmark:
         "<benchmarks>/scaling_table/scaling.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    envmodules:
-        *config["modules"],
-    resources:
-        runtime=30,
-        mem_mb=2000,
     params:
-        runs=lambda wildcards, input: sorted({str(Path(file).parent) for file in input}),
+        command=lambda wildcards, input: ["scaling-table", *folders(input)],
         shaped_by=shaped_by(SCALED, scaling=True),
-    shell:
-        "trm scaling-table {params.runs} --out {output.csv} 2> {log}"
 
 
-rule audit_table:
+use rule table as audit_table with:
     input:
         [
             part
@@ -142,19 +147,9 @@ rule audit_table:
         "<logs>/audit_table/audit.log",
     benchmark:
         "<benchmarks>/audit_table/audit.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    envmodules:
-        *config["modules"],
-    resources:
-        runtime=30,
-        mem_mb=2000,
     params:
-        datasets=lambda wildcards, input: sorted(
-            {str(Path(file).parent) for file in input}
-        ),
-    shell:
-        "trm audit-table {params.datasets} --out {output.csv} 2> {log}"
+        command=lambda wildcards, input: ["audit-table", *folders(input)],
+        shaped_by=None,  # the datasets alone shape it
 
 
 rule explore:
@@ -198,6 +193,7 @@ rule html_report:
         table=rules.table.output.csv,
         comparisons=rules.comparison.output.csv,
         audit=rules.audit_table.output.csv,
+        ablations=[rules.ablation_table.output.csv] if BASES else [],
         scaling=[rules.scaling_table.output.csv] if SCALED else [],
     output:
         report(
@@ -218,21 +214,21 @@ rule html_report:
         runtime=30,
         mem_mb=2000,
     params:
-        runs=lambda wildcards, input: sorted(
-            {str(Path(file).parent) for file in input.runs}
-        ),
+        runs=lambda wildcards, input: folders(input.runs),
         datasets=lambda wildcards, input: [
-            f"--data {folder}"
-            for folder in sorted({str(Path(file).parent) for file in input.datasets})
+            f"--data {folder}" for folder in folders(input.datasets)
         ],
         figures=lambda wildcards, input: Path(input.figures[0]).parent,
         explorer=lambda wildcards, input: Path(input.explorer[0]).parent,
-        scaling=lambda wildcards, input: [f"--scaling {file}" for file in input.scaling],
+        more=lambda wildcards, input: [
+            *(f"--ablations {file}" for file in input.ablations),
+            *(f"--scaling {file}" for file in input.scaling),
+        ],
         about=about(CHOSEN),
         shaped_by=shaped_by(CHOSEN, scaling=True),
     shell:
         "trm report {params.runs} {params.datasets} --figures {params.figures} --explorer {params.explorer} --table {input.table}"
-        " --comparisons {input.comparisons} {params.scaling} --about {params.about:q} --out {output} 2> {log}"
+        " --comparisons {input.comparisons} {params.more} --about {params.about:q} --out {output} 2> {log}"
 
 
 # of what is there when it is called: nothing is run for it, so it has no input that a rule makes, and what it found

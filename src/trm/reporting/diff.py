@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trm.config import Experiment
 from trm.files import read_json
 from trm.reporting.comparisons import paired
 from trm.reporting.results import Result, read_results
@@ -21,7 +22,7 @@ def diff(first: Path, second: Path) -> list[Row]:
     """Rows of what it is and how it is in either run: keys that differ and, where both were scored, all figures."""
     runs = read_run(first), read_run(second)
     rows = [("", *map(_title, runs))]
-    rows += _section("configuration", *map(_configuration, runs))
+    rows += _section("configuration", *(configuration(run.experiment) for run in runs))
     rows += _section("data", *map(_data, runs))
     rows += _section("training", *(_facts(run, MADE + CAME_OUT) for run in runs))
     scored = [run.folder for run in runs if (run.folder / "evaluation.json").is_file()]
@@ -40,14 +41,14 @@ def _section(name: str, first: dict[str, Any], second: dict[str, Any]) -> list[R
     """The keys whose values differ, under the name of what they are of."""
     keys = [key for key in first | second if first.get(key, MISSING) != second.get(key, MISSING)]
     title = name if keys else f"{name}: the same"
-    differing = [(f"  {key}", _shown(first.get(key, MISSING)), _shown(second.get(key, MISSING))) for key in keys]
+    differing = [(f"  {key}", shown(first.get(key, MISSING)), shown(second.get(key, MISSING))) for key in keys]
     return [("", "", ""), (title, "", ""), *differing]
 
 
-def _configuration(run: FinishedRun) -> dict[str, Any]:
-    """What shapes a run, by dotted key; where its raw files lie does not."""
+def configuration(experiment: Experiment) -> dict[str, Any]:
+    """What shapes the runs of an experiment, by dotted key; where its raw files lie does not."""
     shaping = {"name", "dataset", "more_datasets", "model", "training"}
-    found = dict(_flat(run.experiment.model_dump(mode="json", include=shaping)))
+    found = dict(_flat(experiment.model_dump(mode="json", include=shaping)))
     return {key: value for key, value in found.items() if key.split(".")[-1] != "raw"}
 
 
@@ -78,7 +79,7 @@ def _flat(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{above}{key}.")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as it is written in a file; of a hash its beginning."""
     if isinstance(value, str):
         digest = value.removesuffix("-dirty")

@@ -21,8 +21,15 @@ let timer = null; // runs while playing
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).json();
+  const found = await new Response(stream).json();
+  for (const puzzle of found.puzzles) {
+    puzzle.confidence = puzzle.confidence.map((step) => numbers(step).map((number) => number / SURE));
+    puzzle.wrong = puzzle.wrong.map((step) => numbers(step).flatMap((number, i) => (number ? [i] : [])));
+  }
+  return found;
 }
+
+const numbers = (letters) => Array.from(letters, (letter) => letter.charCodeAt(0) - "0".charCodeAt(0));
 
 function kindOf(puzzle) {
   const first = puzzle.exact.indexOf(true) + 1;
@@ -128,7 +135,7 @@ function tint() {
   const wrong = new Set(puzzle.wrong[step - 1]);
   for (const square of at("answer").querySelectorAll(".tint")) {
     const i = Number(square.dataset.i);
-    const p = (sure[i] || 0) / 255; // a given cell has none, and gets its frame alone, where it is wrong
+    const p = (sure[i] || 0); // a given cell has none, and gets its frame alone, where it is wrong
     square.setAttribute("class", `tint ${wrong.has(i) ? "wrong" : "right"}`);
     square.setAttribute("fill-opacity", ((wrong.has(i) ? 0.34 : 0.17) * p).toFixed(3));
   }
@@ -136,8 +143,8 @@ function tint() {
     const i = Number(square.dataset.i);
     const [x, y] = pack.places[puzzle.cells[i]];
     const verdict = wrong.has(i) ? "wrong" : "right";
-    square.setAttribute("fill-opacity", (0.55 * (1 - sure[i] / 255)).toFixed(3));
-    square.innerHTML = `<title>row ${y + 1}, column ${x + 1}: ${verdict}, confidence ${percent(sure[i] / 255)}</title>`;
+    square.setAttribute("fill-opacity", (0.55 * (1 - sure[i])).toFixed(3));
+    square.innerHTML = `<title>row ${y + 1}, column ${x + 1}: ${verdict}, confidence ${percent(sure[i])}</title>`;
   }
 }
 
@@ -191,7 +198,7 @@ function go(wanted) {
   const facts = [
     ["Answer", puzzle.exact[i] ? "right" : "not the truth"],
     [VALID[0].toUpperCase() + VALID.slice(1), puzzle.valid[i] ? "yes" : "no"],
-    ["Confidence", sure.length === 1 ? percent(mean / 255) : `mean ${percent(mean / 255)}, lowest ${percent(Math.min(...sure) / 255)}`],
+    ["Confidence", sure.length === 1 ? percent(mean) : `mean ${percent(mean)}, lowest ${percent(Math.min(...sure))}`],
     ["Wrong", wrongCells(i)],
   ];
   at("facts").replaceChildren(

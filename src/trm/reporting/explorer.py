@@ -30,6 +30,7 @@ from trm.reporting.report import template
 from trm.reporting.results import Result, read_predictions, read_results
 from trm.runs import load_model, read_run, read_test
 
+SURE = 63  # the confidence of one in steps that a page keeps
 KINDS = ("solved", "solved late", "lost again", "never solved")
 
 
@@ -105,6 +106,7 @@ def page(result: Result, dataset: Dataset, boards: Boards, said: Trace, of: int)
         steps=said.q_halt.shape[1],
         cell=svg.CELL,
         kinds=KINDS,
+        sure=SURE,
         valid=getattr(puzzles.module(dataset.puzzle), "VALID", "valid"),
         board_style=svg.style(),
         data=base64.b64encode(zlib.compress(text.encode(), 9)).decode(),
@@ -133,10 +135,11 @@ def _puzzle(
     blanks, overruled = np.flatnonzero(asked & blank), np.flatnonzero(wrong.any(0) & ~blank)
     cells = np.concatenate((blanks, overruled))
     exact = ~wrong.any(1)
-    different, picture = np.unique(answers, axis=0, return_inverse=True)
+    _, first, picture = np.unique(answers, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # of time: each picture then packs as what it changes of the one before
     question = puzzle.draw(dataset, inputs, None, None)
     truth = puzzle.draw(dataset, inputs, label, None)
-    pictures = [puzzle.draw(dataset, inputs, answer, label) for answer in different]
+    pictures = [puzzle.draw(dataset, inputs, answer, label) for answer in answers[first[order]]]
     every = [question, truth, *pictures]
 
     def shapes(drawing: Drawing, ground: bool) -> list[int]:
@@ -152,16 +155,22 @@ def _puzzle(
         "truth": shapes(truth, True) + shapes(truth, False),
         "ground": shapes(pictures[0], True),
         "pictures": [shapes(drawing, False) for drawing in pictures],
-        "picture": picture.ravel().tolist(),
+        "picture": np.argsort(order)[picture.ravel()].tolist(),
         "exact": exact.tolist(),
         "valid": puzzle.is_valid(dataset, np.repeat(inputs[None], len(answers), axis=0), answers).tolist(),
         "halting": np.round(halting_probability(q_halt), 3).tolist(),
         "asked": int(asked.sum()),
         "right": (asked.sum() - wrong.sum(1)).tolist(),
         "cells": cells.tolist(),  # those to fill, then given ones that the network answers wrongly at some step
-        "confidence": np.rint(255 * confidence[:, blanks]).astype(int).tolist(),  # [S][cells to fill]
-        "wrong": [np.flatnonzero(step[cells]).tolist() for step in wrong],  # places in `cells`
+        # a letter a cell, which packs to half of what numbers do
+        "confidence": [_letters(SURE * step) for step in confidence[:, blanks]],  # [S] of the cells to fill
+        "wrong": [_letters(step) for step in wrong[:, cells]],  # [S] of the cells, 1 where wrong
     }
+
+
+def _letters(numbers: np.ndarray) -> str:
+    """Numbers from 0 on, rounded, as a letter each: 0, 1, 2, ... in the order of ASCII."""
+    return (np.rint(numbers) + ord("0")).astype(np.uint8).tobytes().decode("ascii")
 
 
 def _is_ground(shape: Any) -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from trm.reporting.ablations import ablations, write_ablations
 from trm.reporting.audits import audits_table, write_audits
 from trm.reporting.comparisons import comparisons, write_comparisons
 from trm.reporting.figures import draw_figure, kinds_of
@@ -31,6 +32,9 @@ def partial_report(runs: list[Path], datasets: list[Path], out: Path, about: dic
     write_table(results_table(runs, about), tables / "results.csv")
     write_comparisons(comparisons(runs), tables / "comparisons.csv")
     write_audits(audits_table(datasets), tables / "audit.csv")
+    ablated = ablations(runs, about)
+    if len(ablated):
+        write_ablations(ablated, tables / "ablations.csv")
     if scaled:
         write_scaling_table(scaling_table(scaled), tables / "scaling.csv")
     report(
@@ -41,6 +45,7 @@ def partial_report(runs: list[Path], datasets: list[Path], out: Path, about: dic
         tables / "comparisons.csv",
         out,
         about,
-        tables / "scaling.csv" if scaled else None,
+        ablations=tables / "ablations.csv" if len(ablated) else None,
+        scaling=tables / "scaling.csv" if scaled else None,
         command=COMMAND,
     )

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from trm.files import BadInput, read_json, read_text, write_text
 from trm.provenance import provenance
 from trm.reporting import texts
+from trm.reporting.ablations import read_ablations
 from trm.reporting.comparisons import read_comparisons
 from trm.reporting.figures import caption, kinds_of
 from trm.reporting.inline import data_url, inline_svg
@@ -31,6 +32,8 @@ def report(
     comparisons: Path,
     out: Path,
     about: dict[str, dict[str, Any]],
+    *,
+    ablations: Path | None = None,
     scaling: Path | None = None,
     explorer: Path | None = None,
     command: str = COMMAND,
@@ -39,10 +42,11 @@ def report(
 
     `figures` is the folder with EXPERIMENT-KIND.svg of each kind of figure, `table` the CSV of `write_table` and
     `comparisons` that of `write_comparisons`. `about` maps the name of an experiment to {"description": text}; those in
-    it without a run, or without one of their "seeds", are named as not finished. `scaling` is the CSV of
-    `write_scaling_table`, where there is one, and `explorer` the folder of `explore`'s pages EXPERIMENT.html to link
-    to; `command` made it.
+    it without a run, or without one of their "seeds", are named as not finished. `ablations` and `scaling` are the CSVs
+    of `write_ablations` and `write_scaling_table`, where there are any, and `explorer` the folder of `explore`'s pages
+    EXPERIMENT.html to link to; `command` made it.
     """
+    tables = {"results": table, "comparisons": comparisons, "ablations": ablations, "scaling": scaling}
     frame, experiments = read_table(table), by_experiment(read_results(runs))
     scaled = read_scaling_table(scaling) if scaling else scaling_rows([])
     shown = [_dataset(folder) for folder in datasets]
@@ -60,6 +64,8 @@ def report(
         command=command,
         experiments=sections,
         comparisons=read_comparisons(comparisons).to_dict("records"),
+        ablations=read_ablations(ablations).to_dict("records") if ablations else [],
+        files={name: _formats(file, out) for name, file in tables.items() if file},
         voted=frame["pass@2"].notna().any(),
         datasets=shown,
         missing=_missing(experiments, about),
@@ -149,11 +155,17 @@ def _dataset(folder: Path) -> dict[str, Any]:
     }
 
 
-def _link(page: Path, out: Path) -> str:
-    """The address of a page as seen from `out`."""
-    if not page.is_file():
-        raise BadInput(f"{page}: no such file, expected a page of `trm explore`")
-    return quote(os.path.relpath(page, out.parent).replace(os.sep, "/"))
+def _link(file: Path, out: Path) -> str:
+    """The address of a file as seen from `out`."""
+    if not file.is_file():
+        raise BadInput(f"{file}: no such file, expected it for the report to link to")
+    return quote(os.path.relpath(file, out.parent).replace(os.sep, "/"))
+
+
+def _formats(table: Path, out: Path) -> dict[str, str]:
+    """The addresses of a table in each of its formats, as seen from `out`."""
+    formats = {"CSV": ".csv", "Markdown": ".md", "LaTeX": ".tex"}
+    return {name: _link(table.with_suffix(suffix), out) for name, suffix in formats.items()}
 
 
 def _standing(row: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ def points(difference: float) -> str:
 
 def p_value(p: float) -> str:
     """A probability with two digits: 0.43, 0.0021, < 0.0001."""
+    if math.isnan(p):
+        return MISSING
     return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
 
 
