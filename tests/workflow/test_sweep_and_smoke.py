@@ -50,6 +50,12 @@ def test_its_report_is_of_one_experiment_of_each_kind(small):
     assert "deeper-l-cycles-2" not in page
 
 
+def test_a_report_of_what_is_finished_of_it_has_its_own_runs(small):
+    planned = small.snakemake("--dry-run", "--printshellcmds", "results/smoke/partial/report.html")
+    assert "--run results/smoke/runs/deeper-l-cycles-1/seed-0" in planned
+    assert "--data results/smoke/datasets/" in planned
+
+
 def test_a_run_after_another_starts_from_its_smoke_run(small):
     facts = json.loads((small.folder / "results/smoke/runs/tuned/seed-0/provenance.json").read_text())
     assert facts["init"]["run"] == "results/smoke/runs/tiny-sudoku/seed-0"
