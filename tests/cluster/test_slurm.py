@@ -4,11 +4,14 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.cluster.conftest import SLURM_QUICK, TARGET, ClusterProject
+from tests.workflow.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +146,22 @@ def test_a_job_asks_for_its_gpus_and_gets_them(project, slurm):
     assert job["Partition"] == "gpu"
     assert "gres/gpu=2" in job["TRES"] or "gres:gpu:2" in job["TresPerJob"]
     assert (project.facts("two")["ranks"], project.facts("two")["threads"]) == (2, 1)
+
+
+def test_trainings_in_one_job_share_its_gpu(project, slurm):
+    """As docs/cluster.md has it for small runs: one job, in which Snakemake works as on a machine of one's own."""
+    for name in ("one", "other"):
+        project.train(name, max_steps=400)
+    targets = " ".join(TARGET.format(name) for name in ("one", "other"))
+    snakemake = f"{sys.executable} -m snakemake --snakefile {REPOSITORY / 'Snakefile'} --cores 2 {targets}"
+    options = ["--wait", "--partition=gpu", "--gpus=1", "--cpus-per-task=2", "--mem=4000", f"--chdir={project.folder}"]
+    command = ["sbatch", *options, "--export=ALL", "--wrap", snakemake]
+    done = subprocess.run(command, env=project.environment, text=True, capture_output=True)
+    said = "".join(path.read_text() for path in project.folder.glob("slurm-*.out"))
+    assert done.returncode == 0, done.stderr + said
+    started = [said.index(f"output: results/runs/{name}/") for name in ("one", "other")]
+    finished = [match.start() for match in re.finditer("Finished jobid: .* \\(Rule: train\\)", said)]
+    assert max(started) < min(finished)  # the second did not wait for the first to end
 
 
 def test_two_trainings_share_a_node_and_two_nodes_share_a_training(project, slurm):
