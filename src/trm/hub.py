@@ -190,6 +190,8 @@ def read_config(path: Path, data: Path | None, overrides: list[str] | None) -> t
 
 def published_config(experiment: Experiment, facts: dict[str, Any]) -> str:
     """all_config.yaml of a run, from its experiment and its provenance."""
+    if experiment.model.name not in CLASSES:
+        raise BadInput(f"model.name: {experiment.model.name}, expected a published network: {', '.join(CLASSES)}")
     model, training = experiment.model.model_dump(), experiment.training.model_dump(mode="json")
     lacks = LACKS.get(experiment.model.name, {})
     keys = [key for key in ARCH if key not in lacks]

@@ -3,6 +3,7 @@
 import chess as rules
 import numpy as np
 
+from tests.puzzles.generated import small_datasets
 from trm import puzzles
 from trm.config import Dataset
 from trm.evaluation.trace import Trace
@@ -21,6 +22,8 @@ DATASETS: dict[str, Dataset] = {
     "chess": chess.Dataset(puzzle="chess", file="rows.csv", subsample_size=None),
     "arc": arc.Dataset(puzzle="arc", num_aug=0, augmentation="stored", subsets=["few"], test_sets=["few"]),
 }
+KNOWN = {dataset.puzzle for dataset in DATASETS.values()}
+DATASETS |= {name: dataset for name, dataset in small_datasets().items() if name not in KNOWN}  # as in a smoke run
 GAME = ["e2e4", "d7d5", "e4d5", "d8d5", "b1c3"]
 
 

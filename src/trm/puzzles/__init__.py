@@ -26,6 +26,7 @@ and, where there is something to say:
     places(dataset)                       [seq_len, 2] column and row of each cell in `draw`, nan for one without a
                                           place; not where cells stand in a square, row after row
     difficulty(dataset, inputs, labels) -> dict   measures of how hard an example is, by name: integers [n]
+    variants(dataset, group, variant) -> Symmetries   those of `augment`, which test-time scaling undoes in an answer
     several_answers(dataset, inputs)      bool [n]: more than one prediction would be valid
     VALID: str                            what is_valid asks, where it is less than the rules
     RAW_HINT: str                         where to get the raw files that SOURCES does not pin
