@@ -423,7 +423,7 @@ def test_files_that_are_not_whole_are_told_in_one_line(tmp_path, checkpoint, mon
 
 def test_a_network_that_was_never_published_is_refused(tiny_experiment, monkeypatch):
     monkeypatch.delitem(CLASSES, "trm")  # as for one of a user's own
-    with pytest.raises(BadInput, match="model.name: trm, expected a published network: trm_singlez"):
+    with pytest.raises(BadInput, match=r"model\.name: trm, expected a published network: trm_singlez"):
         published_config(tiny_experiment, {"seed": 0, "weights": {"step": 6}})
 
 
