@@ -46,28 +46,31 @@ def assert_same_bits(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("device", "capability", "of_bfloat16", "of_float16"),
+    ("device", "about", "of_bfloat16", "of_float16"),
     [
-        ("cpu", None, "bfloat16", "float16"),
-        ("mps", None, "float32", "float32"),
-        ("cuda", (5, 2), "float32", "float32"),  # Maxwell
-        ("cuda", (6, 1), "float32", "float32"),  # Pascal: GTX 1080
-        ("cuda", (7, 0), "float16", "float16"),  # Volta: V100
-        ("cuda", (7, 5), "float16", "float16"),  # Turing: T4
-        ("cuda", (8, 0), "bfloat16", "float16"),  # Ampere: A100
-        ("cuda", (9, 0), "bfloat16", "float16"),  # Hopper: H100
-        ("cuda", (12, 0), "bfloat16", "float16"),  # Blackwell
+        ("cpu", (None, True), "bfloat16", "float16"),
+        ("cpu", (None, False), "float32", "float32"),  # a laptop without AVX-512
+        ("mps", (None,), "float32", "float32"),
+        ("cuda", ((5, 2),), "float32", "float32"),  # Maxwell
+        ("cuda", ((6, 1),), "float32", "float32"),  # Pascal: GTX 1080
+        ("cuda", ((7, 0),), "float16", "float16"),  # Volta: V100
+        ("cuda", ((7, 5),), "float16", "float16"),  # Turing: T4
+        ("cuda", ((8, 0),), "bfloat16", "float16"),  # Ampere: A100
+        ("cuda", ((9, 0),), "bfloat16", "float16"),  # Hopper: H100
+        ("cuda", ((12, 0),), "bfloat16", "float16"),  # Blackwell
     ],
 )
-def test_every_device_computes_in_a_type_that_it_is_good_at(device, capability, of_bfloat16, of_float16):
-    assert suited_dtype("bfloat16", device, capability) == of_bfloat16
-    assert suited_dtype("float16", device, capability) == of_float16
-    assert suited_dtype("float32", device, capability) == "float32"
+def test_every_device_computes_in_a_type_that_it_is_good_at(device, about, of_bfloat16, of_float16):
+    assert suited_dtype("bfloat16", device, *about) == of_bfloat16
+    assert suited_dtype("float16", device, *about) == of_float16
+    assert suited_dtype("float32", device, *about) == "float32"
 
 
 def test_a_configuration_is_suited_to_its_device_and_otherwise_stays_what_it_was(monkeypatch):
     config = Model()
-    assert suited(config, CPU) == config
+    for native, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda native=native: native)
+        assert suited(config, CPU) == config.model_copy(update={"forward_dtype": dtype})
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     on_turing = suited(config, CUDA)
     assert on_turing.forward_dtype == "float16"
@@ -163,7 +166,8 @@ def test_a_bfloat16_training_goes_on_in_another_type(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_the_weights_of_a_bfloat16_run_answer_in_another_type(dtype, tiny_run, tiny_data, tmp_path):
+def test_the_weights_of_a_bfloat16_run_answer_in_another_type(dtype, tiny_run, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "cpu_computes_in", lambda dtype: True)
     run, metadata = finished(tiny_run, tmp_path, "bfloat16"), read_split(tiny_data / "test").metadata
     theirs = load_model(run, metadata, CPU)
     ours = load_model(finished(tiny_run, tmp_path, dtype), metadata, CPU)

@@ -12,20 +12,30 @@ MOST_COMPILED = 100  # variants of the blocks; past PyTorch's own limit of 8 it 
 def suited(config: Model, device: torch.device) -> Model:
     """The configuration with activations of a type that the device computes in."""
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    return config.model_copy(update={"forward_dtype": suited_dtype(config.forward_dtype, device.type, capability)})
+    native = device.type == "cpu" and cpu_computes_in(config.forward_dtype)
+    dtype = suited_dtype(config.forward_dtype, device.type, capability, native)
+    return config.model_copy(update={"forward_dtype": dtype})
 
 
-def suited_dtype(wanted: str, device: str, capability: tuple[int, int] | None = None) -> str:
-    """The type for a kind of device, on CUDA by its compute capability.
+def suited_dtype(wanted: str, device: str, capability: tuple[int, int] | None = None, native: bool = False) -> str:
+    """The type for a kind of device, on CUDA by its compute capability, on a CPU by whether it has the wanted one.
 
     bfloat16 came with capability 8.0, fast float16 with 7.0; cards before that, such as a GTX 1080, and Apple's
-    compute best in float32.
+    compute best in float32. So do most laptops' CPUs, which would convert every number of a half type.
     """
-    if wanted == "float32" or device == "cpu":
+    if wanted == "float32" or (device == "cpu" and native):
         return wanted
-    if device == "mps" or capability < (7, 0):
+    if device in ("cpu", "mps") or capability < (7, 0):
         return "float32"
     return wanted if capability >= (8, 0) else "float16"
+
+
+def cpu_computes_in(dtype: str) -> bool:
+    """Whether this CPU has instructions for a type, as the library of PyTorch's products on CPUs, oneDNN, finds."""
+    if dtype == "float32" or not torch.backends.mkldnn.is_available():
+        return dtype == "float32"
+    onednn = torch.ops.mkldnn
+    return (onednn._is_mkldnn_bf16_supported if dtype == "bfloat16" else onednn._is_mkldnn_fp16_supported)()
 
 
 def out_of_memory(error: RuntimeError) -> bool:
