@@ -28,11 +28,12 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from trm.bench.products import Call, Recorder, is_product, replayed, timed, wait
-from trm.config import Experiment, check, load
+from trm.config import Experiment, Model, check, load
 from trm.data.build import build
 from trm.distribution import join, pick_device
 from trm.evaluation.inference import to_batch
 from trm.files import BadInput, Fault, read_json
+from trm.models.hardware import suited
 from trm.models.layers import Stack
 from trm.training.loop import Run
 from trm.training.stopping import Stopper
@@ -88,13 +89,16 @@ def bench_train(
 ) -> Iterator[Measurement]:
     """Measure `cases` (all of CASES where empty), or an experiment file on its dataset in `data`.
 
-    In each of `dtypes` and `modes`, every time in a process of its own; `how` goes to `measure`.
+    In each of `dtypes` that the device computes in, or what it computes in instead, and in each of `modes`, every time
+    in a process of its own; `how` goes to `measure`.
     """
     if unknown := sorted(set(cases) - set(CASES)):
         raise BadInput(f"trm bench train: no case {unknown[0]}, expected one of {', '.join(CASES)}")
     if (experiment is None) != (data is None) or (experiment and cases):
         raise BadInput("trm bench train: expected names of cases, or --experiment with --data, its built dataset")
-    on_cpu = pick_device(device).type == "cpu"
+    where = pick_device(device)
+    dtypes = list(dict.fromkeys(suited(Model(forward_dtype=dtype), where).forward_dtype for dtype in dtypes))
+    on_cpu = where.type == "cpu"
     with tempfile.TemporaryDirectory() as folder:
         for name in [None] if experiment else cases or CASES:
             for dtype, mode in itertools.product(dtypes, modes):
