@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.puzzles.test_arc import TRANSFORMS as DO
 from trm.data.build import build, materialize
 from trm.data.layout import read_split
 from trm.evaluation import voting
@@ -18,16 +19,6 @@ from trm.files import BadInput
 from trm.puzzles import arc
 from trm.puzzles.arc_variants import SHIFTED, decode
 
-DO = [
-    lambda x: x,
-    lambda x: np.rot90(x, 1),
-    lambda x: np.rot90(x, 2),
-    lambda x: np.rot90(x, 3),
-    np.fliplr,
-    np.flipud,
-    np.transpose,
-    lambda x: np.fliplr(np.rot90(x)),
-]
 UNDO = [DO[0], DO[3], DO[2], DO[1], *DO[4:]]
 
 # Grids of inputs, solutions and answers: small ones, that are each other's variants, and the largest

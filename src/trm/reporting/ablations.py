@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from trm.reporting.comparisons import paired
-from trm.reporting.diff import configuration, shown
+from trm.reporting.diff import configuration, differing
 from trm.reporting.results import Result, by_experiment, read_results
 from trm.reporting.tables import read_csv, results_table, write_formats
-from trm.reporting.texts import MISSING, p_value, percent, points
+from trm.reporting.texts import p_value, percent, points
 
 COLUMNS = [
     "experiment",
@@ -88,5 +88,4 @@ def _row(results: list[Result], bases: list[Result], head: pd.Series, base: pd.S
 def _changed(base: Result, result: Result) -> str:
     """The keys that shape the two and differ."""
     old, new = (configuration(one.experiment) for one in (base, result))
-    keys = [key for key in old | new if key != "name" and old.get(key, MISSING) != new.get(key, MISSING)]
-    return "; ".join(f"{key}: {shown(old.get(key, MISSING))} to {shown(new.get(key, MISSING))}" for key in keys)
+    return "; ".join(f"{key}: {before} to {after}" for key, before, after in differing(old, new) if key != "name")

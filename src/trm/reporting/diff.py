@@ -39,10 +39,14 @@ def _title(run: FinishedRun) -> str:
 
 def _section(name: str, first: dict[str, Any], second: dict[str, Any]) -> list[Row]:
     """The keys whose values differ, under the name of what they are of."""
+    rows = [(f"  {key}", *values) for key, *values in differing(first, second)]
+    return [("", "", ""), (name if rows else f"{name}: the same", "", ""), *rows]
+
+
+def differing(first: dict[str, Any], second: dict[str, Any]) -> list[Row]:
+    """The keys whose values differ, with both values as they are written in a file."""
     keys = [key for key in first | second if first.get(key, MISSING) != second.get(key, MISSING)]
-    title = name if keys else f"{name}: the same"
-    differing = [(f"  {key}", shown(first.get(key, MISSING)), shown(second.get(key, MISSING))) for key in keys]
-    return [("", "", ""), (title, "", ""), *differing]
+    return [(key, _shown(first.get(key, MISSING)), _shown(second.get(key, MISSING))) for key in keys]
 
 
 def configuration(experiment: Experiment) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _flat(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{above}{key}.")
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value as it is written in a file; of a hash its beginning."""
     if isinstance(value, str):
         digest = value.removesuffix("-dirty")
