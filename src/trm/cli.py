@@ -703,6 +703,12 @@ def main() -> None:
         status = fail(str(error), error.status)
     except OSError as error:
         status = fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        from trm.models.hardware import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        status = fail("out of memory", 1)
     sys.exit(status)
 
 

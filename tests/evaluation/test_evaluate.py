@@ -264,12 +264,12 @@ def test_an_interrupted_evaluation_leaves_nothing_and_starts_over(tiny_run, tiny
     assert read_json(tmp_path / "evaluation.json") == read_json(tiny_run / "evaluation.json")
 
 
-def test_a_batch_that_does_not_fit_gets_one_line(tiny_run, tiny_data, tmp_path, monkeypatch):
+def test_where_not_even_one_board_fits_the_evaluation_ends_in_one_line(tiny_run, tiny_data, tmp_path, monkeypatch):
     def forward(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(Network, "forward", forward)
-    with pytest.raises(Fault, match=r"out of memory with 7 examples at a time; lower evaluation.batch_size"):
+    with pytest.raises(Fault, match=r"^out of memory with one example at a time, expected room for that at least$"):
         evaluate(tiny_run, tiny_data, tmp_path, Evaluation(batch_size=7), ALONE)
     assert list(tmp_path.iterdir()) == []
 

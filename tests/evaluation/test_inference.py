@@ -117,6 +117,28 @@ def test_no_more_examples_are_at_work_than_fit_a_batch(monkeypatch):
     assert len(sizes) < 1.5 * sum(sizes) / 4  # seats are filled again at once
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_where_memory_runs_out_half_as_many_give_the_same_answers(monkeypatch, capsys, early):
+    """In the second forward pass, when all are under way and, with early exit, some have left."""
+    model = undecided("trm")
+    keys = {"early_exit": middle(model)} if early else {}
+    expected, forward, calls = table(model, **keys), model.forward, []
+
+    def short_of_memory(state, inputs, *rest, **options):
+        calls.append(len(inputs))
+        if len(calls) > 1 and len(inputs) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(state, inputs, *rest, **options)
+
+    monkeypatch.setattr(model, "forward", short_of_memory)
+    found = table(model, batch_size=20, **keys)
+    assert capsys.readouterr().err == "".join(f"out of memory: going on with {n} examples at a time\n" for n in (10, 5))
+    assert found["rows"].tolist() == list(range(EXAMPLES))
+    assert found["q_halt"] == pytest.approx(expected["q_halt"], abs=1e-4)
+    for name in FIELDS:
+        assert (found[name] == expected[name]).all(), name
+
+
 NOISY = {"relaxation": 0.95, "state_noise": 0.1, "random_starts": True}
 
 

@@ -48,7 +48,7 @@ class Ballots:
         most = int(self._numbers.max()) + 1
         caps = 2 ** np.arange((most - 1).bit_length())  # together they count about as often again, at most
         self.votes = Votes(self.tasks)
-        self.fewer = {int(cap): Votes(self.tasks) for cap in caps}
+        self.fewer = {int(cap): Votes(self.tasks, keeps_grids=False) for cap in caps}
         self.most = most
         scored = np.flatnonzero(np.isin(self._variants.task, self._places))
         identifiers, first = np.unique(split.puzzle_identifiers[scored], return_index=True)
@@ -75,7 +75,7 @@ class Ballots:
         self.fewer = {cap: self._pooled(votes, world) for cap, votes in self.fewer.items()}
 
     def _pooled(self, votes: Votes, world: World) -> Votes:
-        own, found = votes.arrays(), Votes(self.tasks)
+        own, found = votes.arrays(), Votes(self.tasks, votes.keeps_grids)
         for rank in range(world.size):
             found.merge({name: world.broadcast(array, rank) for name, array in own.items()})
         return found

@@ -30,8 +30,8 @@ from trm.evaluation.ballots import Ballots, is_arc
 from trm.evaluation.games import play
 from trm.evaluation.inference import Answers, answers, batch_size_of, predict, to_batch
 from trm.evaluation.metrics import Figure, share, share_of_parts
-from trm.files import BadInput, Fault, atomic, write_json
-from trm.models.hardware import out_of_memory, prepare
+from trm.files import BadInput, atomic, write_json
+from trm.models.hardware import prepare
 from trm.models.network import Network
 from trm.progress import progress
 from trm.runs import load_model, read_run, read_test
@@ -54,16 +54,11 @@ def evaluate(folder: Path, data: Path, out: Path, config: Evaluation, world: Wor
     size = batch_size_of(config, world.device)
     if config.halt_max_steps is not None:
         model.config = model.config.model_copy(update={"halt_max_steps": config.halt_max_steps})
-    try:
-        table = _table(model, split, rows, size, config.early_exit, world, ballots, run.experiment.name)
-        puzzle = puzzles.module(dataset.puzzle)
-        games = None
-        if hasattr(puzzle, "starts"):  # moves of games, which are also played to their end
-            games = play(puzzle, dataset, partial(predict, model, device=world.device), size)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise Fault(f"out of memory with {size} examples at a time; lower evaluation.batch_size") from None
+    table = _table(model, split, rows, size, config.early_exit, world, ballots, run.experiment.name)
+    puzzle = puzzles.module(dataset.puzzle)
+    games = None
+    if hasattr(puzzle, "starts"):  # moves of games, which are also played to their end
+        games = play(puzzle, dataset, partial(predict, model, batch_size=size, device=world.device))
     if not world.leads:
         return None
     table["valid"] = puzzle.is_valid(dataset, table["inputs"], table["predictions"])

@@ -25,18 +25,17 @@ class Games:
     shortest: np.ndarray  # [g] moves of a shortest solution
 
 
-def play(puzzle: ModuleType, dataset: Dataset, predict: Callable[[np.ndarray], np.ndarray], batch_size: int) -> Games:
+def play(puzzle: ModuleType, dataset: Dataset, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Games:
     """Play every test game until it is solved, a move is illegal, or patience ends.
 
-    `predict` makes predictions of inputs, both [b, seq_len] tokens with b <= batch_size.
+    `predict` makes predictions of inputs, both [b, seq_len] tokens, of the games of some numbers [b].
     """
     states = puzzle.starts(dataset)
     shortest = puzzle.shortest(dataset, states)
     moves, legal, left = np.zeros_like(shortest), np.ones(len(states), bool), shortest.copy()
     while len(playing := np.flatnonzero(legal & (left > 0) & (moves < PATIENCE * shortest))):
-        for first in range(0, len(playing), batch_size):
-            batch = playing[first : first + batch_size]
-            states[batch], legal[batch] = puzzle.advance(dataset, states[batch], predict(states[batch]))
+        said = predict(states[playing], playing)
+        states[playing], legal[playing] = puzzle.advance(dataset, states[playing], said)
         moves[playing] += legal[playing]
         left[playing] = puzzle.shortest(dataset, states[playing])
     return Games(left == 0, legal, moves, shortest)

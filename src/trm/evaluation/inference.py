@@ -5,6 +5,7 @@ short last batch needs no padding, and with early exit an example that is done m
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
@@ -15,7 +16,9 @@ from torch import Tensor
 from trm import draws
 from trm.config import Evaluation
 from trm.data.layout import Split
+from trm.files import Fault
 from trm.models.act import Batch
+from trm.models.hardware import out_of_memory
 from trm.models.losses import IGNORE
 from trm.models.network import Network
 from trm.models.noise import Noise
@@ -78,22 +81,35 @@ def answers(
 ) -> Iterator[Answers]:
     """Answers to the examples `rows`, as they get done; `load` makes batches of some of them.
 
-    With `early_exit` an example whose halting probability reaches it is done; without, all take every step.
+    With `early_exit` an example whose halting probability reaches it is done; without, all take every step. Where
+    memory runs out, those at work start over, half as many at a time. Raises Fault where not even one fits.
     """
     threshold = None if early_exit is None else math.log(early_exit / (1 - early_exit))
     at_once = model.config.halt_max_steps if threshold is None else 1
-    seats, begun = {}, 0
-    while begun < len(rows) or seats:
+    batch_size, waiting, seats = min(batch_size, len(rows)), rows, {}
+    while len(waiting) or seats:
         free = batch_size - len(seats["rows"]) if seats else batch_size
-        if free and begun < len(rows):
-            new = rows[begun : begun + free]
-            begun += len(new)
-            seats = _join(seats, _seated(model, load(new), new, rollout))
-        for _ in range(at_once):
-            _step(model, seats, rollout)
-        done = seats["steps"] == model.config.halt_max_steps
-        if threshold is not None:
-            done |= seats["q_halt"][:, -1] >= threshold
+        try:
+            if len(new := waiting[:free]):
+                seats = _join(seats, _seated(model, load(new), new, rollout))
+                waiting = waiting[free:]
+            for _ in range(at_once):
+                _step(model, seats, rollout)
+            done = seats["steps"] == model.config.halt_max_steps
+            if threshold is not None:
+                done |= seats["q_halt"][:, -1] >= threshold
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise Fault("out of memory with one example at a time, expected room for that at least") from None
+            done = None
+        if done is None:  # out of the handler, since an error keeps the tensors of what failed
+            if seats:
+                waiting, seats = np.concatenate((seats["rows"].cpu().numpy(), waiting)), {}
+            batch_size = -(-batch_size // 2)
+            print(f"out of memory: going on with {batch_size} examples at a time", file=sys.stderr)
+            continue
         if done.all():
             yield _answers(seats)
             seats = {}
@@ -102,16 +118,22 @@ def answers(
             seats = {name: tensor[~done] for name, tensor in seats.items()}
 
 
-def predict(model: Network, inputs: np.ndarray, device: torch.device) -> np.ndarray:
-    """The model's answer to boards [n, seq_len] that come from no dataset, with the blank identifier."""
-    n = len(inputs)
-    batch = Batch(
-        inputs=torch.from_numpy(inputs.astype(np.int32)).to(device),
-        labels=torch.full(inputs.shape, IGNORE, device=device),
-        puzzle_identifiers=torch.zeros(n, dtype=torch.int64, device=device),
+def predict(
+    model: Network, inputs: np.ndarray, numbers: np.ndarray, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """The model's answers to boards [n, seq_len] that come from no dataset, with the blank identifier.
+
+    `numbers` [n], ascending, tell the boards apart where there is noise.
+    """
+
+    def load(some: np.ndarray) -> Batch:
+        tokens = torch.from_numpy(inputs[np.searchsorted(numbers, some)].astype(np.int32)).to(device)
+        nothing = torch.full_like(tokens, IGNORE, dtype=torch.int64)
+        return Batch(tokens, nothing, torch.zeros(len(some), dtype=torch.int64, device=device))
+
+    return np.concatenate([found.predictions for found in answers(model, load, numbers, batch_size)]).astype(
+        inputs.dtype
     )
-    [found] = answers(model, lambda _: batch, np.zeros(n, np.int64), n)
-    return found.predictions.astype(inputs.dtype)
 
 
 Seats = dict[str, Tensor]  # what is known of the examples being worked on, a row each

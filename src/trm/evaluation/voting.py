@@ -88,9 +88,12 @@ def read_variants(data: Path, tasks: Sequence[str]) -> Variants:
 class Votes:
     """Votes for the answers to the test inputs of tasks, a batch at a time."""
 
-    def __init__(self, tasks: dict[str, Any]) -> None:
-        """`tasks` as in test_puzzles.json: name -> {"test": [{"input": grid, "output": grid}, ...]}."""
-        self.tasks = list(tasks)
+    def __init__(self, tasks: dict[str, Any], keeps_grids: bool = True) -> None:
+        """`tasks` as in test_puzzles.json: name -> {"test": [{"input": grid, "output": grid}, ...]}.
+
+        Without the answers' grids, which take most of the memory, there is no `ranked`, but all else.
+        """
+        self.tasks, self.keeps_grids = list(tasks), keeps_grids
         pairs = [_test_pairs(name, task) for name, task in tasks.items()]
         self.owner = np.repeat(np.arange(len(pairs)), [*map(len, pairs)])  # [t] the task of each test input
         self.solutions = [solution for part in pairs for _, solution in part]  # [t] None where it is not told
@@ -207,7 +210,7 @@ class Votes:
             _insert(self._answers, 0, self._places, old)
         new = _insert(self._answers, self._count, self._places, votes)
         self._count += int(new.sum())
-        if new.any():
+        if self.keeps_grids and new.any():
             self._grids.append(grids[np.repeat(new, _cells(votes))])
 
     def _order(self) -> tuple[np.ndarray, np.ndarray]:

@@ -38,10 +38,10 @@ def cpu_computes_in(dtype: str) -> bool:
     return (onednn._is_mkldnn_bf16_supported if dtype == "bfloat16" else onednn._is_mkldnn_fp16_supported)()
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether a computation failed for want of memory; Apple's GPUs and the CPU tell it in words alone."""
     words = ("MPS backend out of memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(some in str(error) for some in words)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(some in str(error) for some in words)
 
 
 def prepare(network: Network, compiled: bool, recomputes: bool) -> None:
