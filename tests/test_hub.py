@@ -157,6 +157,18 @@ def test_keys_that_the_published_trainer_has_defaults_for_may_be_missing(checkpo
     assert experiment.name == "published"
 
 
+def test_keys_that_forks_added_are_taken_over_or_shape_nothing(checkpoint):
+    checkpoint.set("arch.puzzle_emb_dropout", 0.1)
+    checkpoint.set("arch.grid_noise_prob", 0.0)
+    checkpoint.set("arch.halt_max_steps_eval", 64)
+    checkpoint.set("eval_max_augmentations", 256)
+    checkpoint.set("puzzle_emb_reinit_strategy", "mean")
+    checkpoint.write()
+    experiment, _ = read_config(checkpoint.folder / CONFIG, None, None)
+    assert experiment.training.puzzle_emb_dropout == 0.1
+    assert experiment.model.halt_max_steps == checkpoint.config["arch"]["halt_max_steps"]
+
+
 @pytest.mark.parametrize(
     ("folder", "expected"),
     [
@@ -313,7 +325,7 @@ def test_a_training_starts_from_an_imported_run(tmp_path, tiny_run, tiny_data, m
         ("lr", DELETE, "lr: missing"),
         ("eval_interval", 7, "eval_interval 7 must divide epochs 50000"),
         ("seed", -1, "seed: -1, expected a number from 0 on"),
-        ("data_paths", ["data/a", "data/b"], "data_paths: ['data/a', 'data/b'], expected a list of one dataset"),
+        ("data_paths", ["data/a", "data/b"], "data_paths: ['data/a', 'data/b'], expected one dataset"),
         ("data_paths", ["data/mine"], "data_paths: 'data/mine' is no dataset known by its name, expected --data DIR"),
         ("trm", {"made": "up"}, "trm.made: unknown key"),
         # contradicted by the weights

@@ -7,6 +7,7 @@ they exist. Unknown keys are errors. A puzzle declares the keys of its `dataset:
 import copy
 import difflib
 import importlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -252,7 +253,10 @@ class Training(Section):
         1.0, gt=0, le=1, description="weight of a supervision step's loss over that of the one before; CGAR: 0.7"
     )
     input_noise: Rate = Field(0.0, description="share of the input tokens exchanged for random ones; labels stay")
-    puzzle_emb_dropout: Rate = Field(0.0, description="share of rows that take a step without their puzzle embedding")
+    puzzle_emb_dropout: Rate = Field(
+        0.0,
+        description="share of rows that take a step without their puzzle embedding, which the others have scaled up",
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> "Training":
@@ -513,10 +517,11 @@ def reference() -> str:
     ]
     parts = []
     for title, section in sections:
-        rows = [f"### `{title}`", "", section.__doc__ or "", "", "| key | default | what |", "| --- | --- | --- |"]
+        rows = [f"### `{title}`", "", inspect.getdoc(section), "", "| key | default | what |", "| --- | --- | --- |"]
         for name, field in section.model_fields.items():
             default = "required" if field.is_required() else f"`{json.dumps(_plain(field.get_default()))}`"
-            rows.append(f"| `{field.alias or name}` | {default} | {field.description or ''} |")
+            said = field.description or Dataset.model_fields[name].description  # a puzzle's own `puzzle:` has none
+            rows.append(f"| `{field.alias or name}` | {default} | {said} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
 

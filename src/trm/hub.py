@@ -66,13 +66,17 @@ LACKS: dict[str, dict[str, Any]] = {
 # Published keys that ours has no choice of, at the only value that it computes
 FIXED = {
     **{"causal": False, "no_ACT_continue": True, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    **{"puzzle_emb_dropout": 0.0, "grid_token_dropout": 0.0},
+    **{"grid_token_dropout": 0.0, "grid_noise_prob": 0.0, "grid_noise_fraction": 0.0},
 }
+DROPOUT = "puzzle_emb_dropout"  # of `arch` there, of `training` here
 
 # Published keys that do not shape the network: where things lay, when it was scored, which of its weights learned
 IGNORED = {
     *("checkpoint_path", "checkpoint_every_eval", "checkpoint_every_n_steps", "load_checkpoint", "freeze_weights"),
     *("data_paths_test", "evaluators", "eval_save_outputs", "min_eval_interval", "entity", "project_name", "run_name"),
+    *("freeze_weights_epochs", "puzzle_emb_reinit_strategy", "eval_max_augmentations", "halt_max_steps_eval"),
+    *("dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_pin_memory"),
+    *("dataloader_persistent_workers",),
 }
 
 # Names of the published builders' folders -> the `dataset:` section that makes the same
@@ -163,7 +167,7 @@ def read_config(path: Path, data: Path | None, overrides: list[str] | None) -> t
     arch = _mapping(config, "arch", path)
     loss = _mapping(arch, "loss", path, "arch.")
     _expect_known(path, "", config, {"arch", "data_path", "data_paths", "seed", "trm", *TRAINING, *IGNORED})
-    _expect_known(path, "arch.", arch, {"name", "loss", *ARCH, *FIXED})
+    _expect_known(path, "arch.", arch, {"name", "loss", *ARCH, *FIXED, DROPOUT, "halt_max_steps_eval"})
     _expect_known(path, "arch.loss.", loss, {"name", "loss_type"})
     _expect_known(path, "trm.", ours, {"name", "step", "dataset", "training"})
     for key, value in FIXED.items():
@@ -177,6 +181,8 @@ def read_config(path: Path, data: Path | None, overrides: list[str] | None) -> t
     model = {"name": name, "loss_type": loss.get("loss_type")}
     model |= _take(path, "arch.", arch, ARCH, DEFAULTS | LACKS.get(name, {})) | LACKS.get(name, {})
     training = _take(path, "", config, TRAINING, TRAINING_DEFAULTS)
+    if DROPOUT in arch:
+        training[DROPOUT] = arch[DROPOUT]
     if training["eval_interval"] is None:
         training["eval_interval"] = training["epochs"]
     tree = {"name": ours.get("name", _plain_name(config.get("run_name"))), "model": model}
@@ -364,7 +370,8 @@ def _dataset(
     """The `dataset:` of an experiment: as `data` was built, as our export tells, or that of a published name."""
     paths = config.get("data_paths", [config.get("data_path")])  # HRM's own code has one alone
     if not isinstance(paths, list) or len(paths) != 1:
-        raise BadInput(f"{path}: data_paths: {paths!r}, expected a list of one dataset")
+        # the puzzles of several have the same identifiers there, and so the same rows of the puzzle embedding
+        raise BadInput(f"{path}: data_paths: {paths!r}, expected one dataset: several share their embeddings there")
     if data is not None and (data / "provenance.json").is_file():
         return {"dataset": built_section(data, read_json(data / "provenance.json")).model_dump(mode="json")}
     if "dataset" in ours:

@@ -180,8 +180,8 @@ def test_a_dropped_puzzle_embedding_is_zero_and_learns_nothing():
     trainer = trainer_of(puzzle_emb_dropout=0.5, puzzle_emb_weight_decay=0.0)
     trainer.model.puzzle_emb.weights.fill_(1.0)
     kept = recipes.drop_embeddings(torch.ones(400, 3), 0.25, noise(*range(400)))
-    assert kept.mean().item() == pytest.approx(0.75, abs=0.06)
-    assert set(map(tuple, kept.tolist())) == {(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)}
+    assert (kept > 0).float().mean().item() == pytest.approx(0.75, abs=0.06)
+    torch.testing.assert_close(kept.unique(dim=0), torch.tensor([[0.0] * 3, [1 / 0.75] * 3]))  # so that the mean stays
     rows = torch.arange(ROWS)
     trainer.model.puzzle_emb.weights = torch.ones(ROWS, 16)
     trainer.sign.weights = trainer.model.puzzle_emb.weights
@@ -283,6 +283,7 @@ def process(folder, data, recipe, base, ranks=1, **keys):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["lora", "post-training", "cgar", "eqr"])
 def test_three_kills_leave_no_trace(recipe, undisturbed, data, tmp_path):
     whole, killed = (process(tmp_path / name, data, recipe, undisturbed) for name in ("whole", "killed"))

@@ -45,5 +45,5 @@ def replace_tokens(batch: Batch, share: float, vocab_size: int, noise: Noise) ->
 
 
 def drop_embeddings(puzzle_rows: Tensor, share: float, noise: Noise) -> Tensor:
-    """Puzzle embeddings [B, puzzle_emb_ndim], those of about a `share` of the rows zero."""
-    return puzzle_rows * (noise.uniform(1) >= share)
+    """Puzzle embeddings [B, puzzle_emb_ndim], about a `share` of the rows zero and the others scaled up for that."""
+    return puzzle_rows * ((noise.uniform(1) >= share) / (1 - share))
