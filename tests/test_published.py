@@ -29,6 +29,7 @@ TRM = {
         **{"beta2": 0.95, "weight_decay": 1, "puzzle_emb_lr": 1e-4, "puzzle_emb_weight_decay": 1, "ema": True},
         **{"ema_rate": 0.999, "max_steps": None, "final_weights": "last", "trained": "all", "init": None},
         **{"curriculum": [], "supervision_decay": 1, "input_noise": 0, "puzzle_emb_dropout": 0, "lora_rank": None},
+        **{"max_examples_per_puzzle": None, "freeze_weights_epochs": None, "init_puzzle_emb": None},
     },
 }
 MLP = {"mlp_t": True, "pos_encodings": "none"}
@@ -46,13 +47,15 @@ ARC1 = {"puzzle": "arc", "subsets": ["training", "evaluation", "concept"], "test
 ARC2 = {**ARC1, "subsets": ["training2", "evaluation2", "concept"], "test_sets": ["evaluation2"]}
 EVALUATION2 = {**ARC2, "subsets": ["evaluation2"]}
 LORA = {"trained": "lora", "lora_rank": 1, "lora_alpha": 16, "init": "results/runs/arc2-attention/seed-0", **RATES}
+CONTINUED = {"init": "results/runs/arc1-attention/seed-0", "init_puzzle_emb": "mean"}
 KAGGLE = {"global_batch_size": 96, "lr": 1.25e-5, "puzzle_emb_lr": 1.25e-3, "lr_warmup_steps": 200, "ema": False}
 QUEENS = {"epochs": 500, "eval_interval": 50, "lr_warmup_steps": 1000, "global_batch_size": 512}
 ARITHMETIC = {"global_batch_size": 512, "epochs": 100, "lr_warmup_steps": 100, "weight_decay": 0.1}
-HANOI = {"global_batch_size": 128, "epochs": 1725}  # 50,000 of one state a game, as many rows: see the file
+HANOI = {**FIFTY, "global_batch_size": 128, "max_examples_per_puzzle": 1}
 CHESS = {"global_batch_size": 512, "epochs": 1000, "puzzle_emb_lr": 5e-4, "lr_warmup_steps": 1000}
 STAGES = [{"until": 0.3, "H_cycles": 1, "L_cycles": 2}, {"until": 0.6, "H_cycles": 2, "L_cycles": 4}]
 SUDOKU_MLP = {**MLP, "L_cycles": 6}
+HARD = {"epochs": 100, "eval_interval": 10, "ema": False, "global_batch_size": 2304, "lr": 3e-4, "lr_min_ratio": 0.1}
 ALONE, FOUR, EIGHT = 1, 4, 8
 
 
@@ -82,6 +85,12 @@ PUBLISHED = {
     "sudoku-extreme-hier6": (SUDOKU, {**SUDOKU_MLP, "name": "trm_hier6"}, FIFTY, ALONE, 0.776),
     "sudoku-extreme-hrm": (SUDOKU, HRM, TWENTY, EIGHT, 0.55),
     "sudoku-extreme-hrm-1gpu": (SUDOKU, HRM, {**TWENTY, "global_batch_size": 384, "lr": 7e-5}, ALONE, None),
+    "sudoku-extreme-full-hrm": (
+        {**SUDOKU, "subsample_size": None, "num_aug": 0},
+        {**HRM, "L_cycles": 8, "halt_max_steps": 8, "pos_encodings": "learned", "loss_type": "softmax_cross_entropy"},
+        {**HARD, "weight_decay": 0.1, "puzzle_emb_lr": 3e-4, "puzzle_emb_weight_decay": 0.1},
+        *(EIGHT, None),
+    ),
     "sudoku-extreme-transformer": (
         *(SUDOKU, {"name": "transformers_baseline", **TRANSFORMER, **ATTENTION}),
         *(TWENTY, ALONE, None),
@@ -103,6 +112,28 @@ PUBLISHED = {
     "arc2-attention": (ARC2, {**ATTENTION, "L_cycles": 4}, ARC, FOUR, 0.078),
     "arc2-mlp": (ARC2, {**MLP, "L_cycles": 4}, ARC, FOUR, 0.024),
     "arc2-hrm": (ARC2, HRM, {**ARC, "ema": False}, EIGHT, 0.05),
+    "arc2-slim": (
+        ARC2,
+        {**ATTENTION, "L_cycles": 4, "hidden_size": 256, "puzzle_emb_ndim": 256, "puzzle_emb_len": 1},
+        {**ARC, "eval_interval": 20_000, "global_batch_size": 1536, "lr": 4e-4, "puzzle_emb_lr": 4e-2},
+        *(FOUR, None),
+    ),
+    "arc2-wide": (
+        *(ARC2, {**ATTENTION, "L_cycles": 4, "hidden_size": 1024, "puzzle_emb_len": 1}),
+        {**ARC, "epochs": 300_000, "lr": 5e-5, "puzzle_emb_lr": 5e-3},
+        *(FOUR, None),
+    ),
+    "arc2-several": ({**ARC2, "subsets": ["training2", "evaluation2"]}, {**ATTENTION, "L_cycles": 4}, ARC, FOUR, None),
+    "arc2-continued": (
+        *(ARC2, {**ATTENTION, "L_cycles": 4}),
+        {**FIFTY, **RATES, **CONTINUED, "freeze_weights_epochs": 3125, "trained": "puzzle_emb"},
+        *(FOUR, None),
+    ),
+    "arc2-lora-manual": (
+        {**ARC2, "subsets": ["manual_evaluation"], "test_sets": ["manual_evaluation"]},
+        *({**ATTENTION, "L_cycles": 4}, {**LORA, "epochs": 12_500, "eval_interval": 3125}),
+        *(FOUR, None),
+    ),
     "arc2-lora": (
         *(EVALUATION2, {**ATTENTION, "L_cycles": 4}, {**LORA, "epochs": 12_500, "eval_interval": 3125}),
         *(FOUR, None),
@@ -123,6 +154,17 @@ PUBLISHED = {
         queens("unique", "orbit"),
         *(SUDOKU_MLP, {**QUEENS, "global_batch_size": 128}, ALONE, None),
     ),
+    "skyscrapers-6": (
+        {
+            "puzzle": "skyscrapers",
+            "size": 6,
+            "subsample_size": 2000,
+            "test_size": 200,
+            "num_aug": 7,
+            "given": [0.0, 0.3],
+        },
+        *(SUDOKU_MLP, {"global_batch_size": 512, "epochs": 10_000, "lr": 2e-4, "puzzle_emb_lr": 2e-4}, ALONE, None),
+    ),
     "hanoi-action": ({"puzzle": "hanoi", "encoding": "action"}, {**MLP, "L_cycles": 8}, HANOI, ALONE, 0.0),
     "hanoi-state": ({"puzzle": "hanoi", "encoding": "state"}, {**MLP, "L_cycles": 8}, HANOI, ALONE, 0.0),
     "arithmetic-published": (arithmetic("published"), {**MLP, "L_cycles": 8}, ARITHMETIC, ALONE, 0.432),
@@ -132,7 +174,7 @@ PUBLISHED = {
         *(ALONE, 0.112),
     ),
 }
-CAPS = {"arc2-lora": 256, "arc2-lora-kaggle": 8, "arc2-post-training": 256}  # variants that vote
+CAPS = {"arc2-lora": 256, "arc2-lora-manual": 256, "arc2-lora-kaggle": 8, "arc2-post-training": 256}  # to vote
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -151,6 +193,21 @@ def test_a_published_configuration_resolves_to_exactly_its_values(name):
     assert (published and [value for key, value in published.items() if key != "source" and value is not None]) == (
         None if figure is None else [figure]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        (
+            "sudoku-extreme-mlp",  # depth, PTRM, votes of symmetric twins
+            [{"halt_max_steps": 64}, {"rollouts": 100, "latent_noise": 0.3}, {"rollouts": 16, "symmetries": True}],
+        ),
+        ("sudoku-eqr", [{"halt_max_steps": 64}, {"halt_max_steps": 64, "rollouts": 128, "random_starts": True}]),
+    ],
+)
+def test_more_is_tried_of_the_same_weights_as_was_published(name, ways):
+    scaling = EXPERIMENTS[name].evaluation.scaling
+    assert [way.model_dump(exclude_defaults=True) for way in scaling] == ways
 
 
 def test_no_experiment_is_a_copy_of_another():
@@ -176,7 +233,7 @@ def planned(tmp_path_factory) -> dict[str, str]:
     files = {"sudoku": ["train.csv", "test.csv"], "maze": ["train.csv", "test.csv"]}
     files["chess"] = ["lichess_db_eval.jsonl.zst"]
     parts = ("challenges", "solutions")
-    subsets = ("training", "evaluation", "concept", "training2", "evaluation2")
+    subsets = ("training", "evaluation", "concept", "training2", "evaluation2", "manual_evaluation")
     files["arc"] = [f"arc-agi_{subset}_{part}.json" for subset in subsets for part in parts]
     for puzzle, names in files.items():
         (raw / puzzle).mkdir(parents=True)
