@@ -17,7 +17,8 @@ from trm import __version__, config
 from trm.files import BadInput, Fault, load_yaml
 
 app = typer.Typer(
-    help="Tiny Recursive Models, from raw puzzles to a report.",
+    help="Tiny Recursive Models, from raw puzzles to a report.\n\nLogs go to stderr, results to stdout. Exit status: "
+    "0 done; 75 stopped early, to go on when called again; 2 bad input, told in one line; 1 another failure.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -73,7 +74,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="print the versi
 
 @app.command()
 def download(
-    puzzle: Annotated[str, typer.Argument(help="name of a puzzle")],
+    puzzle: Annotated[str, typer.Argument(help="name of a puzzle, such as sudoku")],
     out: OutFolder,
     files: Annotated[list[str] | None, typer.Argument(help="names of raw files; default: all")] = None,
 ) -> None:
@@ -102,7 +103,7 @@ def train(
     ],
     out: OutFolder,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; default: beside --out")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the first weights and of all draws")] = 0,
     time_budget: Annotated[
         float | None, typer.Option(min=0, help="minutes after which to save and end with status 75")
     ] = None,
@@ -112,7 +113,10 @@ def train(
     device: Device = "auto",
     set: Overrides = None,
 ) -> None:
-    """Train an experiment, or go on with it: a run that was stopped resumes from its last checkpoint."""
+    """Train an experiment, or go on with one that was stopped.
+
+    It goes on from its last checkpoint, to the same bits. Also under torchrun, one rank a GPU.
+    """
     from trm.training.loop import train
 
     if finish and time_budget is None:
@@ -141,7 +145,10 @@ def evaluate(
     early_exit: EarlyExit = None,
     device: Device = "auto",
 ) -> None:
-    """Score a finished run on the test set; also under torchrun, for the same figures in less time."""
+    """Score a finished run on the test set.
+
+    Also under torchrun, for the same figures in less time.
+    """
     from trm.distribution import join, leave, pick_device
     from trm.evaluation.evaluate import evaluate, headline
 
@@ -170,7 +177,10 @@ def scale(
     early_exit: EarlyExit = None,
     device: Device = "auto",
 ) -> None:
-    """Test-time scaling of a finished run: what more steps or several runs to choose from gain, and cost."""
+    """Test-time scaling: what more steps or runs gain, and cost.
+
+    Each way runs the same weights for longer, or several times to choose from.
+    """
     from trm.distribution import pick_device
     from trm.evaluation.evaluate import headline
     from trm.evaluation.scaling import scale
@@ -195,7 +205,9 @@ def solve(
     steps: HaltMaxSteps = None,
     device: Device = "auto",
 ) -> None:
-    """Let a finished run answer puzzles that are written as their players write them.
+    """Let a finished run answer puzzles.
+
+    They are written as their players write them.
 
     A sudoku: its rows, with . for a blank. A maze: rows of #, space or ., S and G. N queens: rows of Q, and . for the
     rest. Skyscrapers: the rows with the clues around, . for nothing. Hanoi: the peg of each disk from the smallest,
@@ -220,9 +232,10 @@ def merge(
     submissions: Annotated[list[Path], typer.Argument(help="submission.json of several runs")],
     out: Annotated[Path, typer.Option("--out", dir_okay=False, help="file for the merged submission")],
 ) -> None:
-    """Merge ARC submissions: for each test input the two grids that the most of them give, first attempts first.
+    """Merge ARC submissions into one.
 
-    A first attempt weighs 2, a second 1; of equals the one that comes first in the order of the files.
+    For each test input the two grids that the most of them give, first attempts first. A first attempt weighs 2, a
+    second 1; of equals the one that comes first in the order of the files.
     """
     from trm.evaluation.submission import merge
     from trm.files import write_json
@@ -238,7 +251,10 @@ def score(
     solutions: Annotated[Path, typer.Argument(help="Kaggle's file of solutions, or a dataset's test_puzzles.json")],
     out: Annotated[Path | None, typer.Option("--out", dir_okay=False, help="file for a row a task, as CSV")] = None,
 ) -> None:
-    """Score an ARC submission: the mean over tasks of the share of test inputs that its attempts solve."""
+    """Score an ARC submission.
+
+    The figure is the mean over tasks of the share of test inputs that its attempts solve.
+    """
     from trm.evaluation.evaluate import headline
     from trm.evaluation.metrics import bootstrap
     from trm.evaluation.submission import score
@@ -266,8 +282,9 @@ def import_checkpoint(
     ] = None,
     set: Overrides = None,
 ) -> None:
-    """Turn a run on the Hugging Face hub, or a published checkpoint, into a finished run, to use or to train on from.
+    """Import a run from the hub, or a published checkpoint.
 
+    It becomes a finished run, to use or to train on from.
     The hub is that of HF_ENDPOINT, and private repositories take the token in HF_TOKEN.
     """
     from trm.hub import import_checkpoint
@@ -292,8 +309,9 @@ def push_run(
         str | None, typer.Option("--license", help="of the weights, as the hub calls it, such as mit; default: unsaid")
     ] = None,
 ) -> None:
-    """Upload a finished run to the Hugging Face hub: weights, configuration, provenance, figures and a model card.
+    """Upload a finished run to the Hugging Face hub.
 
+    Its weights, configuration, provenance and figures, with a model card.
     It takes the token in HF_TOKEN, or that of `hf auth login`, and HF_ENDPOINT for another hub than huggingface.co.
     """
     from trm.huggingface import push
@@ -307,7 +325,10 @@ def export_run(
     out: Annotated[Path, typer.Option("--out", dir_okay=False, help="file for the weights; the config goes beside it")],
     format: Annotated[Literal["published"], typer.Option(help="whose format: that of the papers' code")] = "published",
 ) -> None:
-    """Write a finished run as a published checkpoint: its weights and, beside them, all_config.yaml."""
+    """Write a finished run as a published checkpoint.
+
+    Its weights and, beside them, all_config.yaml.
+    """
     from trm.hub import export_run
 
     print(out, export_run(run, out), sep="\n")
@@ -318,9 +339,9 @@ def audit(
     data: Annotated[Path, typer.Argument(help="folder of a built dataset")],
     out: Annotated[Path | None, typer.Option(help="file for the result; default: standard output")] = None,
 ) -> None:
-    """Look for test puzzles, or symmetric twins of them, in the training set.
+    """Look for test puzzles, or twins of them, in train.
 
-    Ends with status 1 where a dataset that is made to be free of them is not.
+    A twin is what a symmetry makes of a puzzle. Ends with status 1 where a dataset that claims to have none has some.
     """
     from trm.data.audit import audit
     from trm.files import write_json
@@ -336,7 +357,10 @@ def audit(
 
 @app.command()
 def materialize(data: Annotated[Path, typer.Argument(help="folder of a built dataset")], out: OutFolder) -> None:
-    """Write an online dataset as a stored one, or the other way round: the same examples either way."""
+    """Write an online dataset as a stored one, or back.
+
+    The examples are the same either way.
+    """
     from trm.data.build import materialize
 
     facts = materialize(data, out)
@@ -351,7 +375,10 @@ def show(
     index: Annotated[int | None, typer.Option(min=0, help="one example, by its row; default: a dozen")] = None,
     text: Annotated[bool, typer.Option("--text", help="draw in the terminal")] = False,
 ) -> None:
-    """Draw examples of a dataset, as a picture or in the terminal."""
+    """Draw examples of a dataset.
+
+    With --out as a picture, with --text in the terminal.
+    """
     from trm.reporting.preview import preview, print_examples
 
     if text == (out is not None):
@@ -374,7 +401,10 @@ def figure(
     runs: Runs,
     out: Out,
 ) -> None:
-    """Draw a figure of an experiment's runs as SVG, PDF and PNG, with its numbers as CSV."""
+    """Draw a figure of an experiment's runs.
+
+    As SVG, PDF and PNG, with its numbers as CSV.
+    """
     from trm.reporting.figures import draw_figure
 
     draw_figure(kind, runs, out)
@@ -382,7 +412,10 @@ def figure(
 
 @app.command()
 def table(runs: Runs, out: Out, about: About = "{}") -> None:
-    """Tabulate the figures of runs as CSV, Markdown and LaTeX, beside the published ones."""
+    """Tabulate the figures of runs beside the published ones.
+
+    As CSV, Markdown and LaTeX.
+    """
     from trm.reporting.tables import results_table, write_table
 
     write_table(results_table(runs, read_mapping("--about", about)), out)
@@ -395,7 +428,10 @@ def compare(
         Path | None, typer.Option(help="CSV file for the table, .md and .tex beside it; default: print")
     ] = None,
 ) -> None:
-    """Hold runs of different experiments against each other on the test puzzles that they share."""
+    """Compare runs on the test puzzles that they share.
+
+    Those of different experiments, pair by pair.
+    """
     from trm.reporting.comparisons import comparisons, sentence, write_comparisons
 
     frame = comparisons(runs)
@@ -412,7 +448,10 @@ def diff(
     first: Annotated[Path, typer.Argument(help="folder of a finished run")],
     second: Annotated[Path, typer.Argument(help="folder of another one")],
 ) -> None:
-    """Show what differs between two runs: configuration, data, how they came about, figures."""
+    """Show what differs between two runs.
+
+    Their configuration, their data, how they came about, their figures.
+    """
     from trm.operations.columns import columns
     from trm.reporting.diff import diff
 
@@ -421,7 +460,10 @@ def diff(
 
 @app.command()
 def scaling_table(runs: Runs, out: Out) -> None:
-    """Tabulate what `trm scale` found of runs as CSV, Markdown and LaTeX."""
+    """Tabulate what `trm scale` found.
+
+    As CSV, Markdown and LaTeX.
+    """
     from trm.reporting.scaling import scaling_table, write_scaling_table
 
     write_scaling_table(scaling_table(runs), out)
@@ -429,7 +471,10 @@ def scaling_table(runs: Runs, out: Out) -> None:
 
 @app.command()
 def ablation_table(runs: Runs, out: Out, about: About = "{}") -> None:
-    """Tabulate what ablations gain or lose as CSV, Markdown and LaTeX: runs beside those of the "base" in --about."""
+    """Tabulate what ablations gain or lose.
+
+    Runs beside those of the "base" in --about, as CSV, Markdown and LaTeX.
+    """
     from trm.reporting.ablations import ablations, write_ablations
 
     write_ablations(ablations(runs, read_mapping("--about", about)), out)
@@ -440,7 +485,10 @@ def audit_table(
     datasets: Annotated[list[Path], typer.Argument(help="folders of audited datasets")],
     out: Out,
 ) -> None:
-    """Tabulate what `trm audit` found of datasets as CSV, Markdown and LaTeX."""
+    """Tabulate what `trm audit` found.
+
+    As CSV, Markdown and LaTeX.
+    """
     from trm.reporting.audits import audits_table, write_audits
 
     write_audits(audits_table(datasets), out)
@@ -454,7 +502,10 @@ def explore(
     puzzles: Annotated[int, typer.Option(min=4, help="test puzzles on it")] = 100,
     device: Device = "auto",
 ) -> None:
-    """Write a page on which one steps through a run's way to its answers to test puzzles."""
+    """Write a page to step through a run's answers.
+
+    It shows test puzzles with the answer after every step, and needs nothing else.
+    """
     from trm.distribution import pick_device
     from trm.reporting.explorer import explore
 
@@ -491,7 +542,10 @@ def partial_report(
     ] = None,
     about: About = "{}",
 ) -> None:
-    """Write the report of what is finished so far, with tables and figures of its own beside it."""
+    """Write the report of what is finished so far.
+
+    With tables and figures of its own beside it.
+    """
     from trm.reporting.partial import partial_report
 
     partial_report(run or [], data or [], out, read_mapping("--about", about))
@@ -509,15 +563,19 @@ def read_mapping(option: str, text: str) -> dict:
 
 @app.command()
 def schema(kind: Annotated[Literal["experiment", "config", "keys"], typer.Argument(help="of which file")]) -> None:
-    """Print the JSON schema of experiment files or of config/config.yaml, or all their keys as Markdown."""
+    """Print the JSON schema of the configuration, or its keys.
+
+    Of experiment files or of config/config.yaml; or all keys of both as Markdown.
+    """
     print(config.reference() if kind == "keys" else json.dumps(config.json_schema(kind), indent=2))
 
 
 @app.command()
 def doctor(set: Overrides = None) -> None:
-    """Look for what would stop a run on this machine or cluster, with a remedy each; in the folder of the checkout.
+    """Look for what would stop a run on this machine.
 
-    Ends with status 1 where it finds a problem. Run it where the runs will be: on the login node and in a GPU job.
+    Run it in the folder of the checkout and where the runs will be: on the login node and in a GPU job. It names a
+    remedy each, and ends with status 1 where it finds a problem.
     """
     from trm.operations.columns import columns
     from trm.operations.doctor import doctor
@@ -536,7 +594,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="for scripts: a list of runs with all that is known")] = False,
     set: Overrides = None,
 ) -> None:
-    """Where every run stands, who holds it, and how its last job ended; in the folder of the checkout."""
+    """Say where every run stands, and how its last job ended.
+
+    And who holds it. Run it in the folder of the checkout.
+    """
     from dataclasses import asdict
 
     from trm.operations.project import Project
@@ -560,7 +621,10 @@ def estimate(
     device: Device = "auto",
     set: Overrides = None,
 ) -> None:
-    """What an experiment takes before it is submitted: hours, memory of a GPU, disk, jobs."""
+    """Say what an experiment will take: hours, memory, disk.
+
+    Before it is submitted. Hours need the speed of a GPU: --measure or --tflops.
+    """
     from trm.operations.estimate import estimate, lines, measured
     from trm.operations.project import Project
 
@@ -578,7 +642,10 @@ def prune(
     delete: Annotated[bool, typer.Option("--delete", help="delete what is listed as stale")] = False,
     set: Overrides = None,
 ) -> None:
-    """List the checkpoints of configurations that are no longer there, and delete them when asked to."""
+    """List the checkpoints that no configuration asks for.
+
+    With --delete it deletes them.
+    """
     from trm.operations import prune
     from trm.operations.project import Project
 
@@ -589,7 +656,7 @@ def prune(
             print(f"deleted {each.folder}")
 
 
-bench = typer.Typer(help="Measure: builders, training, voting.", no_args_is_help=True)
+bench = typer.Typer(help="Measure builders, training, evaluation and voting.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 
@@ -625,7 +692,10 @@ def bench_train(
     prefix: Annotated[bool, typer.Option("--prefix", help="a step without the puzzle embedding's positions")] = False,
     set: Overrides = None,
 ) -> None:
-    """Speed and memory of training steps, beside the time of their matrix products alone."""
+    """Speed and memory of training steps.
+
+    Beside the time of their matrix products alone.
+    """
     from trm.bench.train import bench_train, details
 
     modes = ["eager", "compiled"] if compile == "both" else [compile]
@@ -670,7 +740,10 @@ def bench_votes(
     tasks: Annotated[int, typer.Option(min=1, help="tasks, with one test input each")] = 400,
     variants: Annotated[int, typer.Option(min=1, help="predictions for each of them")] = 1000,
 ) -> None:
-    """Time and peak memory of ARC's voting, from predictions to a submission."""
+    """Time and peak memory of ARC's voting.
+
+    From predictions to a submission.
+    """
     from trm.bench.voting import bench_votes
 
     print(
@@ -683,7 +756,10 @@ def bench_votes(
 
 @bench.command("digest")
 def bench_digest(data: Annotated[Path, typer.Argument(help="folder of a built ARC dataset")]) -> None:
-    """Hold the examples of an ARC build, but for their random shifts, against the published arc1concept-aug-1000."""
+    """Hold an ARC build against the published one.
+
+    All examples but for their random shifts, against arc1concept-aug-1000.
+    """
     from trm.bench.digest import PUBLISHED, digest
 
     for split, published in PUBLISHED.items():
