@@ -133,6 +133,7 @@ def test_a_puzzle_is_a_module_an_experiment_and_a_test(with_puzzle):
     with_puzzle.run(f"ruff check {paths} && ruff format --check {paths}")
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_puzzle_find_a_new_one(with_puzzle):
     commands = [command for command in PUZZLE.commands if not command.startswith("snakemake")]
     printed = "".join(with_puzzle.follow(commands).values())
@@ -158,6 +159,7 @@ def test_a_puzzle_runs_up_to_its_report(with_puzzle):
     assert with_puzzle.changes().keys() - GENERATED == with_puzzle.after_writing.keys()  # results are ignored
 
 
+@pytest.mark.slow
 def test_an_experiment_is_one_file_and_runs(copy):
     copy.write(EXPERIMENT.files)
     [path] = EXPERIMENT.files
@@ -176,6 +178,7 @@ def test_the_published_figure_that_is_shown_is_the_end_of_its_file():
     assert (ROOT / path).read_text().endswith(text)
 
 
+@pytest.mark.slow
 def test_a_model_is_a_class_a_patch_and_an_experiment_and_runs(copy):
     copy.write(MODEL.files)
     assert set(copy.changes().values()) == {"??"}
