@@ -130,4 +130,4 @@ def test_the_example_trains_and_solves(tmp_path):
     *_, last = done.stdout.splitlines()
     assert last == "valid"
     assert "│1 2 │3 4 │" in done.stdout
-    assert len([line for line in EXAMPLE.read_text().splitlines() if line.strip()]) <= 22
+    assert len([line for line in EXAMPLE.read_text().splitlines() if line.strip()]) <= 20

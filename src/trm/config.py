@@ -520,8 +520,8 @@ def reference() -> str:
         rows = [f"### `{title}`", "", inspect.getdoc(section), "", "| key | default | what |", "| --- | --- | --- |"]
         for name, field in section.model_fields.items():
             default = "required" if field.is_required() else f"`{json.dumps(_plain(field.get_default()))}`"
-            said = field.description or Dataset.model_fields[name].description  # a puzzle's own `puzzle:` has none
-            rows.append(f"| `{field.alias or name}` | {default} | {said} |")
+            own = field if field.description else Dataset.model_fields.get(name, field)  # as of `puzzle:`
+            rows.append(f"| `{field.alias or name}` | {default} | {own.description or ''} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
