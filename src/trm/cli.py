@@ -523,6 +523,7 @@ def report(
     out: Out,
     ablations: Annotated[Path | None, typer.Option(help="the table of ablations, as CSV; default: none")] = None,
     scaling: Annotated[Path | None, typer.Option(help="the table of test-time scaling, as CSV; default: none")] = None,
+    audit: Annotated[Path | None, typer.Option(help="the table of audits, as CSV; default: none")] = None,
     explorer: Annotated[Path | None, typer.Option(help="folder of the pages of `trm explore`; default: none")] = None,
     about: About = "{}",
 ) -> None:
@@ -530,7 +531,8 @@ def report(
     from trm.reporting.report import report
 
     said = read_mapping("--about", about)
-    report(runs, data, figures, table, comparisons, out, said, ablations=ablations, scaling=scaling, explorer=explorer)
+    more = {"ablations": ablations, "scaling": scaling, "audit": audit, "explorer": explorer}
+    report(runs, data, figures, table, comparisons, out, said, **more)
 
 
 @app.command()
@@ -721,17 +723,31 @@ def bench_evaluate(
     batch_size: BatchSize = None,
     rounds: Annotated[int, typer.Option(min=1, help="rounds to measure, in each of which all take their turn")] = 5,
     device: Device = "auto",
+    compile: Annotated[
+        Literal["auto", "both", "eager", "compiled"],
+        typer.Option(help="of the blocks, where every example takes every step; auto: as `trm evaluate` does"),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["auto", "both", "bfloat16", "float32"], typer.Option(help="of the activations; auto: the run's own")
+    ] = "auto",
 ) -> None:
-    """Test examples per second of a finished run, plain and with early exit."""
+    """Test examples per second of a finished run.
+
+    Plain and with early exit, and the share of their products in it.
+    """
     from trm.bench.evaluate import bench_evaluate
     from trm.distribution import pick_device
     from trm.evaluation.evaluate import headline
 
     for threshold in early_exit or []:
         config.check_evaluation({"early_exit": threshold})
-    print(f"{'':20} {'examples/s':>10} {'speed':>6} {'floor':>6} {'steps':>6}  exact accuracy", flush=True)
-    for m in bench_evaluate(run, data, early_exit or [0.9], subset, batch_size, rounds, pick_device(device)):
-        row = f"{m.name:20} {m.rate:10.1f} {m.speed:6.2f} {m.floor:6.1%} {m.mean_steps:6.2f}"
+    modes = {"auto": None, "both": ["eager", "compiled"]}.get(compile, [compile])
+    dtypes = {"auto": None, "both": ["bfloat16", "float32"]}.get(dtype, [dtype])
+    how = (early_exit or [0.9], dtypes, modes, subset, batch_size, rounds, pick_device(device))
+    print(f"{'':20} {'type':8} {'mode':8} {'examples/s':>10} {'speed':>6} ", end="")
+    print(f"{'floor/step':>10} {'steps':>6}  exact accuracy", flush=True)
+    for m in bench_evaluate(run, data, *how):
+        row = f"{m.name:20} {m.dtype:8} {m.mode:8} {m.rate:10.1f} {m.speed:6.2f} {m.floor:10.1%} {m.mean_steps:6.2f}"
         print(f"{row}  {headline(m.exact_accuracy)}", flush=True)
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import yaml
 
 from tests.conftest import TINY
+from tests.training.test_memory import compile_with
 from trm.bench import data as bench_data
 from trm.bench.digest import digest
 from trm.bench.evaluate import bench_evaluate
@@ -203,15 +204,21 @@ def test_voting_is_measured_with_few_answers_and_with_as_many_as_predictions(cap
     assert all(float(figure) > 0 for figure in (few.split()[-1], distinct.split()[-1]))
 
 
-def test_the_benchmark_of_evaluation_answers_as_the_evaluation_does(tiny_run, tiny_data):
+def test_the_benchmark_of_evaluation_answers_as_the_evaluation_does(tiny_run, tiny_data, monkeypatch):
     with np.load(tiny_run / "predictions.npz") as table:
         exact, q_halt = table["exact"], table["q_halt"]
     sure = float(1 / (1 + np.exp(-np.median(q_halt[:, 0]))))
-    plain, early, never = bench_evaluate(tiny_run, tiny_data, [sure, 0.999999], None, 7, 2, CPU)
-    assert [found.name for found in (plain, never)] == ["every step", "early exit at 0.999999"]
-    assert plain.mean_steps == never.mean_steps == 2
+    graphs = []
+    monkeypatch.setattr(torch, "compile", compile_with(lambda graph, inputs: graphs.append(1) or graph))
+    modes = ["eager", "compiled"]
+    found = list(bench_evaluate(tiny_run, tiny_data, [sure, 0.999999], None, modes, None, 7, 2, CPU))
+    plain, compiled, early, never = found
+    assert [each.name for each in (plain, compiled, never)] == ["every step"] * 2 + ["early exit at 0.999999"]
+    assert [each.mode for each in found] == [*modes, "eager", "eager"]
+    assert {each.dtype for each in found} == {"float32"}
+    assert graphs
+    assert plain.mean_steps == compiled.mean_steps == never.mean_steps == 2
     assert 1 < early.mean_steps < 2
-    assert plain.exact_accuracy.value == never.exact_accuracy.value == exact[:, -1].mean()
+    assert {each.exact_accuracy.value for each in (plain, compiled, never)} == {exact[:, -1].mean()}
     assert plain.speed == 1
-    assert plain.floor > 0
-    assert all(found.rate > 0 for found in (plain, early, never))
+    assert all(each.rate > 0 and 0 < each.floor < 1 for each in found)
