@@ -12,6 +12,7 @@ from trm.data.build import build
 from trm.evaluation.evaluate import evaluate
 from trm.evaluation.scaling import scale
 from trm.files import write_json
+from trm.reporting.audits import audits_table, write_audits
 from trm.reporting.comparisons import comparisons, write_comparisons
 from trm.reporting.figures import FIGURES, OF_VOTES, draw_figure
 from trm.reporting.preview import preview
@@ -94,5 +95,6 @@ def results(tmp_path_factory) -> Results:
     write_table(results_table(runs, ABOUT), table)
     write_comparisons(comparisons(runs), compared)
     write_scaling_table(scaling_table(runs), scaled)
-    report(runs, [data], figures, table, compared, page, ABOUT, scaling=scaled)
+    write_audits(audits_table([data]), tables / "audit.csv")
+    report(runs, [data], figures, table, compared, page, ABOUT, scaling=scaled, audit=tables / "audit.csv")
     return Results(data, runs, figures, table, compared, scaled, page)

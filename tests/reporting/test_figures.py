@@ -11,6 +11,8 @@ import pytest
 from tests.reporting.conftest import KINDS
 from trm.evaluation.curves import THRESHOLDS
 from trm.files import BadInput, read_json
+from trm.puzzles.drawing import Drawing, Rect
+from trm.reporting.cells import framed
 from trm.reporting.figures import (
     _right_and_wrong,
     accuracy_by_difficulty,
@@ -284,6 +286,15 @@ def test_figures_of_votes_are_the_same_each_time_and_of_runs_with_votes_alone(re
             assert one.read_bytes() == two.read_bytes()
         with pytest.raises(BadInput, match=r"evaluation.json: no \w+, expected what `trm evaluate` writes of ARC"):
             draw_figure(kind, results.runs, tmp_path / "none")
+
+
+def test_frames_go_around_the_cells_that_are_on_the_paper():
+    drawing = framed(Drawing(3, 2, [Rect(0, 0, 1, 1, "wall")]), np.array([[2, 1], [3, 1], [0, 2], [np.nan, np.nan]]))
+    assert drawing.shapes[0].fill == "wall"
+    frame = drawing.shapes[1:]
+    assert len(frame) == 4
+    assert all(min(side.x0, side.x1) > 2 and max(side.x0, side.x1) < 3 for side in frame)
+    assert all(min(side.y0, side.y1) > 1 and max(side.y0, side.y1) < 2 for side in frame)
 
 
 def test_gallery_lists_the_rows_that_it_shows(results):

@@ -18,7 +18,8 @@ from trm.reporting.scaling import scaling_table
 from trm.reporting.tables import results_table, write_table
 from trm.reporting.texts import percent
 
-BESIDE = {f"tables/{name}.{suffix}" for name in ("results", "scaling") for suffix in ("csv", "md", "tex")}
+BESIDE = {f"tables/{name}.{suffix}" for name in ("results", "scaling", "audit") for suffix in ("csv", "md", "tex")}
+BESIDE |= {f"figures/tiny-{kind}.{suffix}" for kind in KINDS for suffix in ("svg", "pdf", "png", "csv")}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -147,7 +148,7 @@ def test_ablations_are_shown_beside_their_base_where_there_are_any(results, page
     assert {"ablations.csv", "ablations.md", "ablations.tex"} <= set(shown.every("href"))
 
 
-def test_it_links_to_its_tables_in_every_format(results, page):
+def test_it_links_to_its_tables_and_figures_in_every_format(results, page):
     assert set(page.every("href")) >= BESIDE
     assert all((results.report.parent / address).is_file() for address in BESIDE)
 

@@ -226,7 +226,7 @@ rule html_report:
         shaped_by=shaped_by(CHOSEN, scaling=True),
     shell:
         "trm report {params.runs} {params.datasets} --figures {params.figures} --explorer {params.explorer} --table {input.table}"
-        " --comparisons {input.comparisons} {params.more} --about {params.about:q} --out {output} 2> {log}"
+        " --comparisons {input.comparisons} --audit {input.audit} {params.more} --about {params.about:q} --out {output} 2> {log}"
 
 
 # of what is there when it is called: nothing is run for it, so it has no input that a rule makes, and what it found

@@ -12,6 +12,7 @@ differ in their clocks alone count as the same one.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -227,7 +228,10 @@ def _arrow(token: int, color: str, x: float) -> list[Shape]:
     move = MOVES[token - FIRST_MOVE]
     x0, x1 = (_FILES.index(file) + 0.5 for file in (move[0], move[2]))
     y0, y1 = (8.5 - int(rank) for rank in (move[1], move[3]))
-    return [Line(x0, y0, x1, y1, color, 0.12), Disk(x1, y1, 0.2, color), Text(x, 9.1, move, color, 0.5)]
+    along = math.atan2(y0 - y1, x0 - x1)
+    barbs = [(x1 + 0.45 * math.cos(along + turn), y1 + 0.45 * math.sin(along + turn)) for turn in (-0.5, 0.5)]
+    lines = [Line(*start, x1, y1, color, 0.12) for start in ((x0, y0), *barbs)]
+    return [*lines, Disk(x1, y1, 0.08, color), Text(x, 9.1, move, color, 0.5)]
 
 
 # Positions and moves to tokens and back

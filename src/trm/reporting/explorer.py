@@ -9,7 +9,6 @@ The page is a template with a small script and, packed, what it shows:
 
 import base64
 import json
-import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from trm.evaluation.trace import Trace, trace
 from trm.files import BadInput, write_text
 from trm.puzzles.drawing import Drawing, Rect
 from trm.reporting import svg
+from trm.reporting.cells import places
 from trm.reporting.report import template
 from trm.reporting.results import Result, read_predictions, read_results
 from trm.runs import load_model, read_run, read_test
@@ -97,7 +97,11 @@ def page(result: Result, dataset: Dataset, boards: Boards, said: Trace, of: int)
         _puzzle(dataset, numbers, *(array[i] for array in (*vars(boards).values(), *vars(said).values())))
         for i in range(len(boards.rows))
     ]
-    packed = {"shapes": list(numbers), "places": _places(dataset), "puzzles": content}
+    packed = {
+        "shapes": list(numbers),
+        "places": [None if np.isnan(place).any() else place.tolist() for place in places(dataset)],
+        "puzzles": content,
+    }
     text = json.dumps(packed, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return template("explorer.html").render(
         result=result,
@@ -175,15 +179,3 @@ def _letters(numbers: np.ndarray) -> str:
 
 def _is_ground(shape: Any) -> bool:
     return isinstance(shape, Rect) and shape.fill == "shade"
-
-
-def _places(dataset: Dataset) -> list[list[float] | None]:
-    """Column and row of each cell in a drawing."""
-    puzzle = puzzles.module(dataset.puzzle)
-    if hasattr(puzzle, "places"):
-        found = puzzle.places(dataset)
-    else:
-        cells = np.arange(puzzle.seq_len(dataset))
-        side = math.isqrt(len(cells))
-        found = np.stack((cells % side, cells // side), axis=1)
-    return [None if np.isnan(place).any() else place.tolist() for place in found]

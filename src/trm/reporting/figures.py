@@ -17,6 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from trm import puzzles
 from trm.evaluation.metrics import halting_probability
 from trm.files import BadInput, write_text
+from trm.reporting.cells import framed, places
 from trm.reporting.results import Result, read_experiment, read_metrics, read_predictions
 from trm.reporting.scaling import PLAIN, scaling_rows
 from trm.reporting.sheet import Tile, sheet
@@ -63,6 +64,7 @@ def caption(kind: str, runs: list[Path]) -> str:
         text += " Of several seeds all pairs are taken together." if len(seeds) > 1 else ""
     elif len(seeds) > 1:
         text += " Thin lines are seeds, the thick one is their mean."
+        text += " The dots on the columns are seeds." if kind == "steps-used" else ""
         if kind == "learning-curve" and len(seeds) >= BAND:
             text += " Bands reach from the lowest seed to the highest."
     data = sorted({short(result.data) for result in results})
@@ -88,7 +90,7 @@ def learning_curve(results: list[Result]) -> Picture:
     loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     loss.yaxis.set_major_formatter("{x:g}")
     loss.yaxis.set_minor_formatter(NullFormatter())
-    accuracy.set(title="Exact accuracy", ylabel="puzzles solved")
+    accuracy.set(title="Exact accuracy", ylabel="share of puzzles solved")
     _shares(accuracy)
     if accuracy.lines:  # an imported run has no curve
         accuracy.legend()
@@ -189,10 +191,9 @@ def steps_used(results: list[Result]) -> Picture:
     histogram, trade = figure.subplots(1, 2)
     halted = numbers[numbers["curve"] == "halted"]
     share = halted.groupby("steps")["value"].mean()
-    histogram.bar(share.index, share, color="C0", alpha=0.6)
+    histogram.bar(share.index, share, **BARS)
     if len(results) > 1:
-        for _, own in halted.groupby("seed"):
-            histogram.plot(own["steps"], own["value"], color="C0", linewidth=0.7, alpha=0.55)
+        histogram.plot(halted["steps"], halted["value"], **SEEDS_ON_BARS)
     mean = np.mean([result.evaluation["halting"]["mean_steps"] for result in results])
     histogram.set(title=f"Steps if q_halt is obeyed: mean {mean:.1f}", ylabel="share of test puzzles")
     for curve, (label, color, line, marker, by) in TRADE_STYLE.items():
@@ -243,6 +244,7 @@ def calibration(results: list[Result]) -> Picture:
 
 
 BARS = {"color": "C0", "alpha": 0.6, "edgecolor": "white", "linewidth": 0.5}
+SEEDS_ON_BARS = {"color": "#222222", "linestyle": "", "marker": "o", "markersize": 2.5, "markeredgewidth": 0}
 
 
 def accuracy_by_difficulty(results: list[Result]) -> Picture:
@@ -404,7 +406,7 @@ def gallery(results: list[Result]) -> Picture:
     result = results[0]
     table = read_predictions(result.folder)
     exact, dataset = table["exact"][:, -1], result.experiment.dataset
-    draw = puzzles.module(dataset.puzzle).draw
+    draw, where = puzzles.module(dataset.puzzle).draw, places(dataset)
     chosen = _right_and_wrong(exact, GALLERY)
     numbers = pd.DataFrame(
         {
@@ -418,11 +420,12 @@ def gallery(results: list[Result]) -> Picture:
     )
     tiles = []
     for i, row in zip(chosen, numbers.itertuples(), strict=True):
-        inputs, prediction, label = (table[name][i] for name in ("inputs", "predictions", "labels"))
+        inputs, prediction, label, asked = (table[name][i] for name in ("inputs", "predictions", "labels", "asked"))
+        wrong = where[asked & (prediction != label)]
         right, valid = "solved" if row.exact else "not solved", "valid" if row.valid else "not valid"
         boards = {
             "input": draw(dataset, inputs, None, None),
-            "prediction": draw(dataset, inputs, prediction, label),
+            "prediction": framed(draw(dataset, inputs, prediction, label), wrong),
             "truth": draw(dataset, inputs, label, None),
         }
         tiles.append(Tile(f"row {row.row:,}: {right}, {valid}, q_halt {100 * row.q_halt_probability:.0f} %", boards))
@@ -474,8 +477,8 @@ CAPTIONS = {
     "counted from the same predictions. Bars at the points are 95 % intervals of each seed for another draw of tasks.",
     "embedding-cosine": "Cosine of the learned embeddings of two variants, of the same test task and of different "
     "ones, for random pairs.",
-    "gallery": "Test puzzles: input, prediction, truth. Blue cells are right, orange ones wrong, small pink marks "
-    "stand where something is missing; q_halt is the model's own probability that it is done.",
+    "gallery": "Test puzzles: input, prediction, truth. What is blue is right, what is orange or framed is wrong, and "
+    "small pink marks stand where something is missing; q_halt is the model's own probability that it is done.",
 }
 
 

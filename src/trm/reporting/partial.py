@@ -47,5 +47,6 @@ def partial_report(runs: list[Path], datasets: list[Path], out: Path, about: dic
         about,
         ablations=tables / "ablations.csv" if len(ablated) else None,
         scaling=tables / "scaling.csv" if scaled else None,
+        audit=tables / "audit.csv",
         command=COMMAND,
     )

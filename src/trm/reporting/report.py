@@ -35,18 +35,20 @@ def report(
     *,
     ablations: Path | None = None,
     scaling: Path | None = None,
+    audit: Path | None = None,
     explorer: Path | None = None,
     command: str = COMMAND,
 ) -> None:
     """Write the report of some runs and datasets to the HTML file `out`.
 
-    `figures` is the folder with EXPERIMENT-KIND.svg of each kind of figure, `table` the CSV of `write_table` and
-    `comparisons` that of `write_comparisons`. `about` maps the name of an experiment to {"description": text}; those in
-    it without a run, or without one of their "seeds", are named as not finished. `ablations` and `scaling` are the CSVs
-    of `write_ablations` and `write_scaling_table`, where there are any, and `explorer` the folder of `explore`'s pages
-    EXPERIMENT.html to link to; `command` made it.
+    `figures` is the folder with EXPERIMENT-KIND.svg of each kind of figure, and what `draw_figure` wrote beside it;
+    `table` is the CSV of `write_table` and `comparisons` that of `write_comparisons`. `about` maps the name of an
+    experiment to {"description": text}; those in it without a run, or without one of their "seeds", are named as not
+    finished. `ablations`, `scaling` and `audit` are the CSVs of `write_ablations`, `write_scaling_table` and
+    `write_audits`, where there are any, and `explorer` the folder of `explore`'s pages EXPERIMENT.html to link to;
+    `command` made it.
     """
-    tables = {"results": table, "comparisons": comparisons, "ablations": ablations, "scaling": scaling}
+    tables = {"results": table, "comparisons": comparisons, "ablations": ablations, "scaling": scaling, "audit": audit}
     frame, experiments = read_table(table), by_experiment(read_results(runs))
     scaled = read_scaling_table(scaling) if scaling else scaling_rows([])
     shown = [_dataset(folder) for folder in datasets]
@@ -55,7 +57,9 @@ def report(
         {
             "description": about.get(name, {}).get("description", ""),
             "explorer": _link(explorer / f"{name}.html", out) if explorer else None,
-            **_experiment(results, *(rows[rows["experiment"] == name] for rows in (frame, scaled)), figures, names),
+            **_experiment(
+                results, *(rows[rows["experiment"] == name] for rows in (frame, scaled)), figures, names, out
+            ),
         }
         for name, results in experiments.items()
     ]
@@ -65,7 +69,7 @@ def report(
         experiments=sections,
         comparisons=read_comparisons(comparisons).to_dict("records"),
         ablations=read_ablations(ablations).to_dict("records") if ablations else [],
-        files={name: _formats(file, out) for name, file in tables.items() if file},
+        files={name: _formats(file, TABLE_FORMATS, out) for name, file in tables.items() if file},
         voted=frame["pass@2"].notna().any(),
         datasets=shown,
         missing=_missing(experiments, about),
@@ -101,9 +105,9 @@ def audit_sentences(audit: dict[str, Any]) -> list[str]:
 
 
 def _experiment(
-    results: list[Result], rows: pd.DataFrame, scaled: pd.DataFrame, figures: Path, names: dict[str, str]
+    results: list[Result], rows: pd.DataFrame, scaled: pd.DataFrame, figures: Path, names: dict[str, str], out: Path
 ) -> dict[str, Any]:
-    """What the template says about one experiment."""
+    """What the template of the page `out` says about one experiment."""
     name, experiment = results[0].name, results[0].experiment
     folders = [result.folder for result in results]
     table = [
@@ -112,9 +116,9 @@ def _experiment(
     ]
     pictures = []
     for kind in kinds_of(results, scaled=len(scaled) > 0):
-        text = caption(kind, folders)
-        picture = inline_svg(figures / f"{name}-{kind}.svg", f"{name}-{kind}", text)
-        pictures.append({"kind": kind, "caption": text, "picture": picture})
+        text, file = caption(kind, folders), figures / f"{name}-{kind}.svg"
+        picture, files = inline_svg(file, f"{name}-{kind}", text), _formats(file, FIGURE_FORMATS, out)
+        pictures.append({"kind": kind, "caption": text, "picture": picture, "files": files})
     hashes = sorted({result.data for result in results})
     return {
         "name": name,
@@ -162,10 +166,13 @@ def _link(file: Path, out: Path) -> str:
     return quote(os.path.relpath(file, out.parent).replace(os.sep, "/"))
 
 
-def _formats(table: Path, out: Path) -> dict[str, str]:
-    """The addresses of a table in each of its formats, as seen from `out`."""
-    formats = {"CSV": ".csv", "Markdown": ".md", "LaTeX": ".tex"}
-    return {name: _link(table.with_suffix(suffix), out) for name, suffix in formats.items()}
+TABLE_FORMATS = {"CSV": ".csv", "Markdown": ".md", "LaTeX": ".tex"}
+FIGURE_FORMATS = {"SVG": ".svg", "PDF": ".pdf", "PNG": ".png", "numbers as CSV": ".csv"}
+
+
+def _formats(file: Path, formats: dict[str, str], out: Path) -> dict[str, str]:
+    """The addresses of a table or figure in each of its formats, as seen from `out`."""
+    return {name: _link(file.with_suffix(suffix), out) for name, suffix in formats.items()}
 
 
 def _standing(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from trm.config import Experiment, load
 from trm.files import BadInput, read_json, read_text
 
-PREDICTIONS = ("rows", "inputs", "labels", "predictions", "valid", "q_halt", "exact")
+PREDICTIONS = ("rows", "inputs", "labels", "asked", "predictions", "valid", "q_halt", "exact")
 CURVES = ("by_difficulty", "calibration", "halting", "early_exit")
 
 
