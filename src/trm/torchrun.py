@@ -20,6 +20,8 @@ def meeting() -> list[str]:
     """Options of torchrun for this node of a SLURM step: it began on the first node, which the others come to."""
     if "SLURM_JOB_ID" not in os.environ:
         sys.exit("trm.torchrun: --nnodes: several nodes need a SLURM job, expected 1 outside of one")
+    if int(os.environ.get("SLURM_STEP_NUM_NODES", "1")) == 1:  # the others would be waited for in vain
+        sys.exit("trm.torchrun: --nnodes: this step has one node (a container has no srun for another), expected 1")
     port = 10_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000  # below those that systems give to outgoing connections
     address = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
     return ["--node-rank", os.environ["SLURM_NODEID"], "--master-addr", address, "--master-port", str(port)]

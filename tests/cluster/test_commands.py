@@ -2,11 +2,16 @@
 
 import json
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.iocontainers import ResourceList
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from tests.cluster.conftest import TARGET, TrainingProject
 from tests.workflow.conftest import REPOSITORY
@@ -17,11 +22,12 @@ SITES = {
     "slurm": {"slurm_partition": "'cpu'", "gpu_partition": "'gpu'", "gpu_type": "'a100'"},
     "lsf": {"lsf_queue": "'short'", "gpu_queue": "'long'", "gpu_options": "'j_exclusive=yes:gmodel=NVIDIAA100'"},
 }
-STEP = (
-    "${{SLURM_JOB_ID:+env -u SLURM_JOB_NODELIST srun --overlap --nodes={0} --ntasks={0} --cpus-per-task=16 --wait=60}}"
-)
+STEP = "env -u SLURM_JOB_NODELIST srun --overlap --nodes={0} --ntasks={0} --cpus-per-task=16 --cpu-bind=none --wait=60"
 RANKS = "env OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} python -m trm.torchrun"
 RANKS += " --nnodes {nodes} --nproc-per-node {gpus} -m trm"
+# trainings that were killed: how often as noted, whether a lock is left behind, MB asked for then
+KILLED = {"none": (0, False, 32000), "one": (0, True, 48000), "four": (1, False, 48000), "eight": (1, True, 64000)}
+KILLED |= {"sixteen": (9, True, 96000)}
 LAUNCHERS = {
     "none": "trm",
     "one": "trm",
@@ -49,6 +55,12 @@ def project(tmp_path_factory):
     project = TrainingProject(tmp_path_factory.mktemp("commands"))
     for name, (gpus, nodes) in SIZES.items():
         project.train(name, {"gpus": gpus, "nodes": nodes, "threads": 16, "runtime": "3d", "mem_mb": 32000})
+    for name, (killed, locked, _) in KILLED.items():
+        folder = project.folder / "results" / "checkpoints" / name / "seed-0" / "0123456789abcdef"
+        folder.mkdir(parents=True)
+        (folder / "starts.json").write_text(json.dumps({"step": 0, "idle": 0, "killed": killed}))
+        if locked:
+            (folder / "lock.json").touch()
     return project
 
 
@@ -61,31 +73,70 @@ def profiled(project: TrainingProject, scheduler: str, folder: Path) -> dict[str
     return planned(project, "--profile", str(folder))
 
 
-def test_the_command_has_a_rank_for_every_gpu(project):
-    jobs = planned(project)
+@pytest.fixture(scope="module")
+def jobs(project):
+    """The trainings without a profile."""
+    return planned(project)
+
+
+def run_as(command: str, path: Path, **environment: str) -> list[str]:
+    """The words of a rule's command after `exec`, as the shell of a job makes them, but for the experiment's."""
+    command = command.replace("exec ", "echo ", 1).partition(" 2> >(")[0]
+    shell = ["/bin/bash", "-euo", "pipefail", "-c", command]
+    return subprocess.check_output(shell, env={"PATH": str(path), **environment}, text=True).split()
+
+
+def test_the_command_has_a_rank_for_every_gpu(jobs, tmp_path):
+    """In a SLURM job by a step of its own, but where there is no srun, as in a container; in a queue by a walltime."""
+    (without := tmp_path / "without").mkdir()
+    (having := tmp_path / "having").mkdir()
+    (having / "srun").touch(mode=0o755)
+    budget = ["--time-budget", "4320"]
     assert jobs.keys() == SIZES.keys()
     for name, (_, nodes) in SIZES.items():
-        command, resources = jobs[name]
-        assert command.startswith(f"exec {STEP.format(nodes)} {LAUNCHERS[name]} train EXPERIMENT --data "), command
-        assert f"--checkpoints results/checkpoints/{name}/seed-0 --seed 0 --time-budget 4320 2> >(trap" in command
-        assert resources["mem_mb"] == "32000"
+        command, _ = jobs[name]
+        step, ours = STEP.format(nodes).split(), [*LAUNCHERS[name].split(), "train", "EXPERIMENT", "--data"]
+        here = run_as(command, having)
+        assert here[: len(ours)] == ours, here
+        assert here[-4:] == ["--checkpoints", f"results/checkpoints/{name}/seed-0", "--seed", "0"]
+        assert run_as(command, having, SLURM_JOB_ID="7") == [*step, *here, *budget]
+        assert run_as(command, without, SLURM_JOB_ID="7") == [*here, *budget]
+        assert run_as(command, having, LSB_JOBID="7") == [*here, *budget]
+
+
+def test_a_killed_training_asks_for_more_memory(jobs):
+    """Half as much again for each time, up to three times as much; a lock left behind stands for one more."""
+    asked = {name: int(resources["mem_mb"]) for name, (_, resources) in jobs.items()}
+    assert asked == {name: memory for name, (*_, memory) in KILLED.items()}
+
+
+def test_a_batch_that_the_gpus_cannot_share_is_told_before_anything_is_submitted(project):
+    told = project.snakemake("--dry-run", "--config", "set=[training.global_batch_size=12]", check=False)
+    assert "eight.yaml: training.global_batch_size: 12 rows do not divide among the 8 GPUs of resources" in told
+
+
+def sbatch(resources: dict[str, str]) -> str:
+    """What the plugin asks sbatch for, between the names of the job and its command."""
+    typed = {key: int(value) if value.isdecimal() else value for key, value in resources.items()}
+    job = SimpleNamespace(threads=16, resources=ResourceList(fromdict=typed))
+    about = {"run_uuid": "run", "slurm_logfile": "log", "comment_str": "rule", "account": "", "workdir": ""}
+    call = get_submit_command(job, {**about, "partition": f"-p {typed['slurm_partition']}"}) + set_gres_string(job)
+    return " ".join(call.partition("--comment rule")[2].split())
 
 
 def test_slurm_is_asked_in_its_plugin_s_words(project, tmp_path):
-    keys = ("slurm_partition", "nodes", "gpu", "gpu_model", "gres", "tasks")
-    expected = {
-        "none": ["cpu", "1", "0", "", "", "1"],
-        "one": ["gpu", "1", "1", "a100", "", "0"],
-        "four": ["gpu", "1", "4", "a100", "", "0"],
-        "eight": ["gpu", "1", "8", "a100", "", "0"],
-        "sixteen": ["gpu", "2", "0", "", "gpu:a100:8", "0"],
-    }
     jobs = profiled(project, "slurm", tmp_path)
-    assert {name: [resources.get(key) for key in keys] for name, (_, resources) in jobs.items()} == expected
-    for command, resources in jobs.values():
-        assert resources["slurm_extra"] == "--signal=TERM@60"
-        assert resources["runtime"] == "1440"  # the longest of the site: three days take three jobs
-        assert "--time-budget 1440 " in command
+    asked = {name: sbatch(resources) for name, (_, resources) in jobs.items()}
+    cores = "--cpus-per-task=16 --signal=TERM@60"
+    # a day each, the longest of the site: three days take three jobs
+    assert asked == {
+        "none": f"-p cpu -t 1440 --mem 32000 --nodes=1 --ntasks=1 {cores}",
+        "one": f"-p gpu -t 1440 --mem 48000 --nodes=1 {cores} --gpus=a100:1",
+        "four": f"-p gpu -t 1440 --mem 48000 --nodes=1 {cores} --gpus=a100:4",
+        "eight": f"-p gpu -t 1440 --mem 64000 --nodes=1 {cores} --gpus=a100:8",
+        "sixteen": f"-p gpu -t 1440 --mem 96000 --nodes=2 {cores} --gres=gpu:a100:8",
+    }
+    assert all("--time-budget 1440}" in command for command, _ in jobs.values())
 
 
 def test_lsf_is_asked_in_its_plugin_s_words(project, tmp_path):
@@ -97,20 +148,6 @@ def test_lsf_is_asked_in_its_plugin_s_words(project, tmp_path):
         assert resources["lsf_extra"] == f"-wa TERM -wt 2{wanted}"
         assert resources["lsf_queue"] == ("long" if gpus else "short")
         assert resources["runtime"] == "1440"
-
-
-def test_a_killed_training_asks_for_more_memory(project):
-    """Half as much again for each time, up to three times as much; a lock left behind stands for one more."""
-    expected = {"none": (0, False, 32000), "one": (0, True, 48000), "four": (1, False, 48000)}
-    expected |= {"eight": (1, True, 64000), "sixteen": (9, True, 96000)}
-    for name, (killed, locked, _) in expected.items():
-        folder = project.folder / "results" / "checkpoints" / name / "seed-0" / "0123456789abcdef"
-        folder.mkdir(parents=True)
-        (folder / "starts.json").write_text(json.dumps({"step": 0, "idle": 0, "killed": killed}))
-        if locked:
-            (folder / "lock.json").touch()
-    asked = {name: int(resources["mem_mb"]) for name, (_, resources) in planned(project).items()}
-    assert asked == {name: memory for name, (*_, memory) in expected.items()}
 
 
 @pytest.mark.parametrize("scheduler", ["slurm", "lsf"])

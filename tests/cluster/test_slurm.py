@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,11 @@ def running(slurm, project, name):
             return found[0]
         time.sleep(0.2)
     raise AssertionError(project.output)
+
+
+def lock_of(project, name):
+    """The file that says who trains."""
+    return next(project.folder.glob(f"results/checkpoints/{name}/seed-0/*/lock.json"))
 
 
 def wait_until(said, what, seconds=60):
@@ -82,8 +88,7 @@ def test_cancelled_and_killed_trainings_lose_no_more_than_the_steps_since_a_chec
         if how == "cancelled":
             slurm.run("scancel", job)
         else:
-            lock = next(project.folder.glob("results/checkpoints/short/seed-0/*/lock.json"))
-            os.kill(json.loads(lock.read_text())["process"], signal.SIGKILL)
+            os.kill(json.loads(lock_of(project, "short").read_text())["process"], signal.SIGKILL)
         wait_until(lambda job=job: job not in slurm.jobs("RUNNING", "COMPLETING"), "the job is still there")
         reached = project.newest_step("short")
     assert process.wait(timeout=600) == 0, project.output
@@ -139,12 +144,17 @@ def test_a_lost_login_session_loses_nothing(project, slurm, undisturbed):
     assert project.results("short") == undisturbed("short")
 
 
-def test_a_job_asks_for_its_gpus_and_gets_them(project, slurm):
-    project.train("two", {"gpus": 2, "threads": 2}, max_steps=20)
-    project.run(TARGET.format("two"))
-    job = slurm.job(project.submitted()[-1])
-    assert job["Partition"] == "gpu"
-    assert "gres/gpu=2" in job["TRES"] or "gres:gpu:2" in job["TresPerJob"]
+def test_jobs_ask_for_their_gpus_and_get_them(project, slurm):
+    """A training, and its evaluation."""
+    project.train("two", {"gpus": 2, "threads": 2}, max_steps=300)
+    process = project.start("results/runs/two/seed-0/evaluation.json")
+    project.wait_for_step("two", 0, process)
+    trainer = json.loads(lock_of(project, "two").read_text())["process"]
+    assert b"CUDA_VISIBLE_DEVICES=0,1" in Path(f"/proc/{trainer}/environ").read_bytes().split(b"\0")
+    assert process.wait(timeout=300) == 0, project.output
+    for job in map(slurm.job, project.submitted()[-2:]):
+        assert job["Partition"] == "gpu"
+        assert "gres/gpu=2" in job["TRES"] or "gres:gpu:2" in job["TresPerJob"]
     assert (project.facts("two")["ranks"], project.facts("two")["threads"]) == (2, 1)
 
 

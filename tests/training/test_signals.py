@@ -14,10 +14,13 @@ import time
 
 import pytest
 
+from tests.conftest import signals_kept
 from tests.training.runs_of_processes import Training, assert_same_bits
 from tests.training.test_resume import wait_for_progress
+from trm import torchrun
 from trm.files import Fault
 from trm.training import starts
+from trm.training.stopping import Stopper
 
 
 def launched(training: Training, ranks: int) -> subprocess.Popen:
@@ -50,6 +53,27 @@ def test_term_reaches_the_ranks_which_save_and_end_with_75(data, tmp_path, every
     wait_for_progress(training)
     training.kill()
     assert f"from step {training.log.split('stopped at step ')[1].split()[0]}:" in training.log
+
+
+def test_int_beside_term_saves_and_a_second_int_interrupts():
+    """bkill sends INT to the launcher, which hands on TERM, and to its ranks."""
+    with signals_kept():
+        stopper = Stopper(None)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert stopper.asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_nodes_that_cannot_meet_are_told(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(SystemExit, match="several nodes need a SLURM job"):
+        torchrun.meeting()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
+    with pytest.raises(SystemExit, match="this step has one node"):
+        torchrun.meeting()
 
 
 def test_a_rank_that_dies_ends_the_others_and_is_told(data, tmp_path):
@@ -162,7 +186,7 @@ def test_a_disk_that_fills_up_and_one_that_becomes_read_only(undisturbed, data, 
 
 def test_a_job_waits_for_the_trainer_before_it_and_goes_on_from_what_it_saved(undisturbed, data, tmp_path):
     """A queue that lost sight of a job starts another: they never train at once."""
-    first, second = Training(tmp_path, data), Training(tmp_path, data)
+    first, second = Training(tmp_path, data), Training(tmp_path, data, ranks=2)
     first.start()
     wait_for_progress(first)
     second.start("--time-budget", "60")

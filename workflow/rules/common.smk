@@ -62,10 +62,24 @@ def load_experiments():
         )
     except BadInput as error:
         raise WorkflowError(str(error)) from None
+    for file, experiments in files.items():
+        for found in experiments:
+            check_ranks(file, found)
     return {
         file: {found.name: with_raw_data(below_smoke(found)) for found in experiments}
         for file, experiments in files.items()
     }
+
+
+def check_ranks(file, experiment):
+    """A batch that does not divide among the GPUs is told here, not by a job that has waited for them."""
+    batch, resources = experiment.training.global_batch_size, experiment.resources
+    ranks = max(1, resources.gpus) * resources.nodes
+    if batch % ranks:
+        raise WorkflowError(
+            f"config/experiments/{file}.yaml: training.global_batch_size: {batch} rows do not divide among the "
+            f"{ranks} GPUs of resources"
+        )
 
 
 def below_smoke(experiment):

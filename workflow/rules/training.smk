@@ -39,10 +39,12 @@ rule train:
         checkpoints=subpath(output.model, ancestor=4),
     shell:
         # Resources stand here, not in params: changing them must not train again. In a SLURM job a step of its own gets
-        # the signals of the queue, and has ranks on every node of the job; Snakemake's own step leaves a list of one
-        # node behind. tee outlives the signals, to tell what came of them.
-        "exec ${{SLURM_JOB_ID:+env -u SLURM_JOB_NODELIST srun --overlap --nodes={resources.nodes}"
-        " --ntasks={resources.nodes} --cpus-per-task={threads} --wait=60}} {resources.launch} train"
-        " {params.experiment:q} {params.data} --out {params.folder} {resources.logging}"
+        # the signals of the queue, and has ranks on every node of the job; Snakemake's own step leaves behind a list of
+        # one node, and CPUs that need not be those of another. A container has no srun: there the time budget alone
+        # stops a training. Without a queue there is no walltime. tee outlives the signals, to tell what came of them.
+        "exec ${{SLURM_JOB_ID:+$(command -v srun > /dev/null && echo env -u SLURM_JOB_NODELIST srun --overlap"
+        " --nodes={resources.nodes} --ntasks={resources.nodes} --cpus-per-task={threads} --cpu-bind=none --wait=60)}}"
+        " {resources.launch} train {params.experiment:q} {params.data} --out {params.folder} {resources.logging}"
         " --checkpoints {params.checkpoints}/checkpoints/{wildcards.experiment}/seed-{wildcards.seed}"
-        " --seed {wildcards.seed} --time-budget {resources.runtime} 2> >(trap '' TERM INT HUP; exec tee {log} >&2)"
+        " --seed {wildcards.seed} ${{SLURM_JOB_ID:+--time-budget {resources.runtime}}}"
+        " ${{LSB_JOBID:+--time-budget {resources.runtime}}} 2> >(trap '' TERM INT HUP; exec tee {log} >&2)"

@@ -113,8 +113,11 @@ class Lock:
         job = next((os.environ[name] for name in JOB_VARIABLES if name in os.environ), None)
         facts = {"host": socket.gethostname(), "process": process.pid, "started": process.create_time(), "job": job}
         draft = self.path.with_name(f".{self.path.name}.{self.token}")
-        draft.write_text(json.dumps({**facts, "beat": time.time(), "token": self.token}))
-        draft.replace(self.path)
+        try:
+            draft.write_text(json.dumps({**facts, "beat": time.time(), "token": self.token}))
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)  # half of it, where the disk is full
 
 
 def alive(holder: dict) -> bool:

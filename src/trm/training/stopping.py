@@ -32,11 +32,12 @@ class Stopper:
         self.terminal = sys.stderr.isatty()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.reason is not None and number == signal.SIGINT:
+        reason = f"signal {signal.Signals(number).name}"
+        if number == signal.SIGINT and reason == self.reason:  # not one that comes to launcher and ranks, as from bkill
             raise KeyboardInterrupt
         if number == signal.SIGHUP and self.terminal:  # it is gone: whatever is said from now on, nobody hears
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        self.reason = f"signal {signal.Signals(number).name}"
+        self.reason = reason
 
     def took(self, what: str, seconds: float) -> None:
         """Note how long a step or a save took: the last ones have to fit into the budget."""
