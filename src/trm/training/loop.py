@@ -46,7 +46,9 @@ from trm.training.stopping import OUT_OF_TIME, Stopper
 from trm.training.trackers import Send, check_installed, tracking
 from trm.training.trainer import Outputs, Trainer
 
-PATIENCE = 300.0  # seconds that a job waits for a trainer before it, which its queue may have lost sight of
+# that a job waits for a trainer before it, which its queue may have lost sight of: a share of its time budget, so that
+# ten jobs outlast another's walltime, and seconds at least
+PATIENCE, LEAST_PATIENCE = 0.1, 300.0
 RESUMABLE = 75  # exit status of a run that stopped early and goes on when started again
 
 
@@ -399,10 +401,15 @@ def train(
     world = join(pick_device(device))
     try:
         run = Run(experiment, seed, folders, folder, world, stopper)  # checks everything, writes nothing
-        patience = 0.0 if budget is None else PATIENCE
-        holding = Lock(run.folder / "lock.json", patience, lambda: stopper.reason is not None)
-        with holding if world.leads else contextlib.nullcontext() as lock:
-            world.wait()  # the checkpoints are those of the trainer before until the lock is ours
+        patience = 0.0 if budget is None else max(LEAST_PATIENCE, PATIENCE * stopper.budget)
+
+        def hurry() -> bool:
+            world.any(False)  # the other ranks hear every second that it goes on; a long silence would be a fault
+            return stopper.reason is not None
+
+        with Lock(run.folder / "lock.json", patience, hurry) if world.leads else contextlib.nullcontext() as lock:
+            while not world.any(world.leads):  # the checkpoints are the trainer's before until the lock is ours
+                pass
             run.resume()
             if world.leads and budget is not None and run.at.step < run.max_steps:
                 starts.note(run.folder, run.at.step, lock.killed)
