@@ -73,7 +73,7 @@ class World:
         """Whether any rank says so; all ranks get the same answer."""
         if self.size == 1:
             return flag
-        vote = torch.tensor(float(flag), device=self.device)
+        vote = torch.tensor(float(flag))  # on the CPU: the device has steps to do, which nobody waits for
         dist.all_reduce(vote, op=dist.ReduceOp.MAX)
         return bool(vote)
 
@@ -132,7 +132,7 @@ def join(device: torch.device) -> World:
         return World(0, 1, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return World(dist.get_rank(), size, device)
 
 

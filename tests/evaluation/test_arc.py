@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import ALONE
+from tests.conftest import ALONE, signals_kept
 from tests.data.datasets import write_tasks
 from trm.config import Evaluation, check
 from trm.data.build import build
@@ -187,6 +188,32 @@ def test_several_ranks_give_the_scores_of_one(scored, guessing, tmp_path, ranks)
         assert ours.files == theirs.files
         for name in ours.files:
             assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+
+
+@pytest.mark.parametrize(("subset", "cap", "tasks"), [(23, 2, 4), (5, 1, 2)])
+def test_a_training_counts_the_votes_of_its_weights(guessing, subset, cap, tasks, tmp_path):
+    """Of 8 test inputs of 4 tasks, in as many variants as there is room for; nothing learns."""
+
+    def alone():
+        chosen = Evaluation(batch_size=8, max_variants=cap, subset=tasks)
+        return evaluate(guessing / "run", tmp_path / "data", tmp_path / "alone", chosen, ALONE)["figures"]
+
+    shutil.copytree(guessing / "data", tmp_path / "data")
+    alone()
+    told = read_json(tmp_path / "data/test_puzzles.json")
+    for name, answers in read_json(tmp_path / "alone/submission.json").items():  # as if the second best were right
+        for pair, attempts in zip(told[name]["test"], answers, strict=True):
+            pair["output"] = attempts["attempt_2"]
+    (tmp_path / "data/test_puzzles.json").write_text(json.dumps(told))
+    keys = {"init": str(guessing / "run"), "lr": 0.0, "puzzle_emb_lr": 0.0, "ema": False, "eval_subset": subset}
+    experiment = check({**EXPERIMENT, "training": {**EXPERIMENT["training"], **keys}}, "arc")
+    with signals_kept():
+        assert train(experiment, tmp_path / "data", tmp_path / "run", None, 0, None, "cpu") == 0
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert line["examples"] <= subset
+    voted = {name: figure["value"] for name, figure in alone().items() if name.startswith("pass@")}
+    assert voted == {name: value for name, value in line.items() if name.startswith("pass@")}
+    assert voted["pass@2"] > 0
 
 
 def test_the_votes_of_fewer_variants_are_those_of_an_evaluation_of_as_many(guessing, scored, tmp_path):

@@ -55,8 +55,8 @@ def trainer_of(model, compile=False, **keys):
     keys = {"lr": 1e-3, "puzzle_emb_lr": 1e-3, "lr_warmup_steps": 0, "epochs": 1, "eval_interval": 1, **keys}
     training = config.Training(global_batch_size=ROWS, compile=compile, **keys)
     network = build(model.model_copy(update={"halt_exploration_prob": 0.5}))
-    with torch.no_grad():  # halts now and then
-        network.q_head.weight.normal_(std=1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # halts now and then, by the sign of a small q, which makes no more of a latent's rounding
+        network.q_head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
         network.q_head.bias.zero_()
     hardware.prepare(network, compile, training.checkpoint_activations)
     return Trainer(network, training, total_steps=6)
@@ -71,7 +71,8 @@ def course(trainer):
     found = {}
     for t in (1, 2, 3, 4):
         outputs = step(trainer, t)
-        found |= {f"{name}.{t}": getattr(outputs, name) for name in ("logits", "q", "loss", "metrics")}
+        found |= {f"{name}.{t}": torch.cat(getattr(outputs, name)) for name in ("logits", "q")}
+        found |= {f"{name}.{t}": getattr(outputs, name) for name in ("loss", "metrics")}
         found[f"steps.{t}"] = trainer.carry.steps
         if t == 1:
             found |= {f"gradient.{name}": p.grad for name, p in zip(trainer.names, trainer.parameters, strict=True)}

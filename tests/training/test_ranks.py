@@ -16,9 +16,10 @@ def largest_difference(a, b):
     return max((a[name].double() - b[name].double()).abs().max().item() for name in names)
 
 
-def test_two_ranks_agree_with_one(data, tmp_path):
+@pytest.mark.parametrize("many", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_many_ranks_agree_with_one(many, data, tmp_path):
     for steps in (1, 4):
-        runs = [Training(tmp_path / f"{steps}-{ranks}", data, ranks, max_steps=steps) for ranks in (1, 2)]
+        runs = [Training(tmp_path / f"{steps}-{ranks}", data, ranks, max_steps=steps) for ranks in (1, many)]
         for training in runs:
             assert training.run() == 0, training.log
         (alone, weights, metrics), (together, weights_together, metrics_together) = map(results, runs)

@@ -46,6 +46,12 @@ def test_figures_of_evaluations_have_the_published_names(about, place):
     }
 
 
+def test_figures_of_votes_are_arcs_or_their_datasets():
+    line = {"step": 10, "split": "test", "exact_accuracy": 0.25, "pass@2": 0.5}
+    assert figures(line) == {"all/exact_accuracy": 0.25, "ARC/pass@2": 0.5}
+    assert figures({**line, "dataset": "arc-1234"}) == {"arc-1234/exact_accuracy": 0.25, "arc-1234/pass@2": 0.5}
+
+
 def test_a_figure_of_no_rows_is_left_out():
     assert figures({"step": 1, "lm_loss": 2.0, "accuracy": None}) == {"train/lm_loss": 2.0}
 

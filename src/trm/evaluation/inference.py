@@ -18,7 +18,7 @@ from trm.config import Evaluation
 from trm.data.layout import Split
 from trm.files import Fault
 from trm.models.act import Batch
-from trm.models.hardware import out_of_memory
+from trm.models.hardware import out_of_memory, sent
 from trm.models.losses import IGNORE
 from trm.models.network import Network
 from trm.models.noise import Noise
@@ -60,13 +60,13 @@ def to_batch(split: Split, rows: np.ndarray, device: torch.device, twins: Symmet
     inputs, labels, identifiers = split.take(rows)
     if twins is not None:
         inputs, labels = twins.apply(inputs), twins.apply(labels)
-    labels = torch.from_numpy(labels.astype(np.int64))
+    labels = labels.astype(np.int64)
     if split.metadata.ignore_label_id is not None:
-        labels.masked_fill_(labels == split.metadata.ignore_label_id, IGNORE)
+        labels[labels == split.metadata.ignore_label_id] = IGNORE
     return Batch(
-        inputs=torch.from_numpy(inputs.astype(np.int32)).to(device),
-        labels=labels.to(device),
-        puzzle_identifiers=torch.from_numpy(identifiers.astype(np.int64)).to(device),
+        inputs=sent(inputs.astype(np.int32), device),
+        labels=sent(labels, device),
+        puzzle_identifiers=sent(identifiers.astype(np.int64), device),
     )
 
 

@@ -1,6 +1,8 @@
 """What the machine can do, and how a network makes the best of it: type of the activations, compiled blocks, memory."""
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from trm.config import Model
 from trm.models.layers import Stack
@@ -36,6 +38,14 @@ def cpu_computes_in(dtype: str) -> bool:
         return dtype == "float32"
     onednn = torch.ops.mkldnn
     return (onednn._is_mkldnn_bf16_supported if dtype == "bfloat16" else onednn._is_mkldnn_fp16_supported)()
+
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device. CUDA copies it when its work comes to that, and nobody waits until then."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":  # from memory that stays where it is
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def out_of_memory(error: Exception) -> bool:

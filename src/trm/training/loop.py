@@ -10,6 +10,7 @@ A run that was killed goes on from its newest checkpoint, cuts metrics.jsonl bac
 """
 
 import contextlib
+import copy
 import functools
 import itertools
 import json
@@ -24,12 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from trm.config import Dataset, Experiment
+from trm.config import Dataset, Evaluation, Experiment
 from trm.data.layout import content_hash, published_files, read_split
 from trm.data.mixture import mixed, read_splits
 from trm.data.sampler import Plan, plan_interval, total_steps
 from trm.data.split import Split
 from trm.distribution import World, compiles, join, leave, pick_device
+from trm.evaluation.ballots import Ballots, is_arc
 from trm.evaluation.inference import answers, to_batch
 from trm.files import BadInput, Fault, atomic, read_json
 from trm.models import build_model, lora
@@ -90,6 +92,7 @@ class Trial:
     about: dict[str, str]  # the split and, behind the first dataset, the dataset, as lines of metrics.jsonl say it
     split: Split
     rows: np.ndarray  # those that are scored
+    ballots: Ballots | None = None  # ARC's, in which nobody has voted yet
 
     @property
     def chooses(self) -> bool:
@@ -278,7 +281,7 @@ class Run:
         """Evaluate the averaged weights as they stand now; False when asked to stop meanwhile."""
         scores = []
         for trial in self.trials:
-            figures = self._score(trial.split, trial.rows)
+            figures = self._score(trial)
             if figures is None:
                 return False
             scores.append(figures)
@@ -294,8 +297,9 @@ class Run:
         self.at.due = False
         return True
 
-    def _score(self, split: Split, rows: np.ndarray) -> dict[str, float] | None:
+    def _score(self, trial: Trial) -> dict[str, float] | None:
         trainer, world, size = self.trainer, self.world, self.config.global_batch_size
+        split, rows, ballots = trial.split, trial.rows, copy.deepcopy(trial.ballots)
         sums = torch.zeros(4, dtype=widest(world.device), device=world.device)
         with trainer.averaged():
             for start in range(0, len(rows), size):
@@ -308,15 +312,23 @@ class Run:
                     exact = a.exact[:, -1]
                     right, halting = ((a.predictions == a.labels) & a.asked).sum(), (a.q_halt[:, -1] >= 0) == exact
                     sums += torch.tensor([exact.sum(), right, a.asked.sum(), halting.sum()], device=world.device)
+                    if ballots is not None:
+                        ballots.count(a)
         world.sum([sums])
         exact, right, asked, halting = sums.tolist()
         n = len(rows)
-        return {"exact_accuracy": exact / n, "token_accuracy": right / asked, "q_halt_accuracy": halting / n}
+        figures = {"exact_accuracy": exact / n, "token_accuracy": right / asked, "q_halt_accuracy": halting / n}
+        if ballots is not None:
+            ballots.pool(world)
+            figures |= {f"pass@{k}": float(shares.mean()) for k, shares in ballots.votes.pass_at().items()}
+        return figures
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to evaluate and publish: averaged where the configuration averages."""
+        model = self.trainer.model
+        averaged = dict(model.named_parameters())  # to be swapped back; the rest, such as embeddings, needs no copy
         with self.trainer.averaged():
-            return {name: tensor.cpu().clone() for name, tensor in self.trainer.model.state_dict().items()}
+            return {name: tensor.to("cpu", copy=name in averaged) for name, tensor in model.state_dict().items()}
 
     @property
     def has_weights(self) -> bool:
@@ -348,10 +360,23 @@ def trials(experiment: Experiment, data: list[Path]) -> list[Trial]:
     if experiment.dataset.validation:
         split = read_split(data[0] / "validation")
         found.append(Trial({"split": "validation"}, split, split.spread(None)))
-    for dataset, split in zip(experiment.datasets, read_splits(data, "test"), strict=True):
+    subset = experiment.training.eval_subset
+    for dataset, folder, split in zip(experiment.datasets, data, read_splits(data, "test"), strict=True):
         about = {"split": "test"} | ({"dataset": dataset.name} if dataset is not experiment.dataset else {})
-        found.append(Trial(about, split, split.spread(experiment.training.eval_subset)))
+        ballots = Ballots(folder, split, voters(split, subset)) if is_arc(folder) else None
+        found.append(Trial(about, split, split.spread(subset) if ballots is None else ballots.rows, ballots))
     return found
+
+
+def voters(split: Split, n: int | None) -> Evaluation:
+    """Who votes in `n` examples of ARC's test split at most: tasks in as many variants as that allows, or fewer tasks.
+
+    A task is one example at least.
+    """
+    bare = len(split.base_rows())
+    if n is None or n >= bare:
+        return Evaluation(max_variants=n and n // bare)
+    return Evaluation(subset=max(1, n * (len(split.group_indices) - 1) // bare), max_variants=1)
 
 
 def data_facts(dataset: Dataset, folder: Path, content: str) -> dict[str, Any]:
@@ -442,6 +467,7 @@ def train(
                     "device": run.device_name(),
                     "ranks": world.size,
                     "threads": torch.get_num_threads(),
+                    "micro_batch": run.trainer.micro_batch,
                     "steps": run.at.step,
                     "planned_steps": run.max_steps,
                     "weights": {"rule": experiment.training.final_weights, "step": step, "ema": run.config.ema},

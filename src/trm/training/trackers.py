@@ -17,6 +17,7 @@ from trm.files import BadInput
 
 ABOUT = {"step", "split", "dataset", "examples", "of", "seconds"}  # keys of a line that are no figures
 PUBLISHED = {"test": "all", "token_accuracy": "accuracy"}  # published names, where ours differ
+VOTED = "pass@"  # how ARC's figures begin, which have a place of their own
 
 Send = Callable[[dict[str, Any]], None]  # takes a line of metrics.jsonl
 
@@ -53,11 +54,14 @@ def tracking(config: Logging, metrics: Path, name: str, fingerprint: str, about:
 
 
 def figures(line: dict[str, Any]) -> dict[str, float]:
-    """The figures of a line by their published names: train/lm_loss, all/exact_accuracy."""
+    """The figures of a line by their published names: train/lm_loss, all/exact_accuracy, ARC/pass@2."""
     split = line.get("split", "train")
-    place = line.get("dataset") or PUBLISHED.get(split, split)
+
+    def place(key: str) -> str:
+        return line.get("dataset") or ("ARC" if key.startswith(VOTED) else PUBLISHED.get(split, split))
+
     return {
-        f"{place}/{PUBLISHED.get(key, key)}": value
+        f"{place(key)}/{PUBLISHED.get(key, key)}": value
         for key, value in line.items()
         if key not in ABOUT and value is not None
     }

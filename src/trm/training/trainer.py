@@ -17,7 +17,7 @@ from trm import draws
 from trm.config import Training
 from trm.distribution import World
 from trm.models import act, lora
-from trm.models.hardware import out_of_memory
+from trm.models.hardware import out_of_memory, sent
 from trm.models.losses import CONTINUE_METRICS, METRICS, loss_and_metrics
 from trm.models.network import Network
 from trm.models.noise import Noise
@@ -32,8 +32,8 @@ EXPLORE, LEAST = 3, 4  # streams of the halting draws, apart from other uses of 
 class Outputs:
     """What a step computed."""
 
-    logits: Tensor  # [B, seq_len, vocab_size]
-    q: Tensor  # [B, 2]
+    logits: list[Tensor]  # of each micro-batch [rows, seq_len, vocab_size]
+    q: list[Tensor]  # of each micro-batch [rows, 2]
     loss: Tensor  # sum over rows
     metrics: Tensor  # [len(Trainer.metric_names)] sums over rows
     lr: float
@@ -101,12 +101,12 @@ class Trainer:
             self.adam.step(t - self.frozen_steps, lr)
             if self.ema is not None:
                 self.ema.update()
-        logits, q = (torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "q"))
-        return Outputs(logits, q, sum(part.loss for part in parts), metrics, lr)
+        loss = sum(part.loss for part in parts)
+        return Outputs([part.logits for part in parts], [part.q for part in parts], loss, metrics, lr)
 
     def _parts(
         self, t: int, carry: act.Carry, batch: act.Batch, exploration: tuple[Tensor, Tensor], learning: bool
-    ) -> list["Part"]:
+    ) -> list[Part]:
         """The carry's rows a micro-batch at a time, with the weights' gradients of all of them.
 
         Where memory runs out, the micro-batch is halved for good and the step taken again from its beginning.
@@ -128,7 +128,7 @@ class Trainer:
 
     def _part(
         self, t: int, rows: slice, carry: act.Carry, batch: act.Batch, exploration: tuple[Tensor, Tensor]
-    ) -> "Part":
+    ) -> Part:
         """Refill, recurse and take the loss's gradient, for some rows; nothing but gradients is changed."""
         model, config = self.model, self.config
         carry, batch = carry[rows], batch[rows]
@@ -158,7 +158,7 @@ class Trainer:
         return Part(carry, logits.detach(), q.detach(), loss.detach(), metrics, gradients)
 
     def _noise(self, stream: int, t: int, rows: slice = slice(None)) -> Noise:
-        return Noise(draws.hashed(self.seed, stream, t, self._rows[rows]), self.world.device)
+        return Noise(sent(draws.hashed(self.seed, stream, t, self._rows[rows]).view(np.int64), self.world.device))
 
     @property
     def _rows(self) -> np.ndarray:
@@ -221,4 +221,4 @@ class Trainer:
         config = self.model.config
         exploring = draws.uniform(seed, EXPLORE, t, self._rows) < config.halt_exploration_prob
         least = draws.integers(2, config.halt_max_steps + 1, seed, LEAST, t, self._rows)
-        return tuple(torch.from_numpy(a).to(self.world.device, non_blocking=True) for a in (exploring, least))
+        return sent(exploring, self.world.device), sent(least, self.world.device)
