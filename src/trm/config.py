@@ -224,7 +224,9 @@ class Training(Section):
     checkpoint_every: Count = Field(1000, description="optimiser steps between checkpoints")
     log_every: Count = Field(50, description="optimiser steps between lines of metrics.jsonl")
     eval_subset: Count | None = Field(
-        1024, description="test examples of the evaluations while training, evenly spaced; null: all"
+        1024,
+        description="test examples of the evaluations while training, evenly spaced, of ARC the first variants of each "
+        "task; null: all",
     )
     final_weights: Literal["last", "best_validation"] = Field(
         "last", description="last: those of the last step (published); best_validation: of the best validation score"
