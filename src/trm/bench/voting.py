@@ -21,7 +21,7 @@ from trm.data.build import build
 from trm.data.layout import read_split
 from trm.evaluation.ballots import Ballots
 from trm.evaluation.inference import Answers
-from trm.evaluation.voting import read_test_tasks, read_variants
+from trm.evaluation.voting import read_test_tasks
 from trm.files import write_json
 from trm.puzzles.arc_boards import BLACK, CELLS, SIDE, apply
 
@@ -69,7 +69,7 @@ def vote(case: str, folder: str) -> None:
     """Make predictions, count and rank them; prints what it took as JSON."""
     rng, data = np.random.default_rng(1), Path(folder, "data")
     split, tasks = read_split(data / "test"), read_test_tasks(data)
-    ballots, variants = Ballots(data, split, Evaluation()), read_variants(data, list(tasks))
+    ballots = Ballots(data, split, Evaluation())
     solutions = np.array([task["test"][0]["output"] for task in tasks.values()], np.uint8)
     counting = 0.0
     for start in range(0, len(ballots.rows), BATCH):
@@ -77,7 +77,7 @@ def vote(case: str, folder: str) -> None:
         n, inputs = len(rows), split.take(rows)[0]
         predictions = rng.integers(BLACK, BLACK + 10, (n, CELLS))
         if case == CASES[0]:  # the solution, up to 9 of its last rows black
-            task, transform, permutation = variants.take(rows)
+            task, transform, permutation = ballots.variants.take(rows)
             whole = np.arange(SIDE)[:, None] < SIDE - rng.integers(0, FEW, (n, 1, 1))
             said = np.where(whole, solutions[task], 0).reshape(n, CELLS).astype(np.uint8) + np.uint8(BLACK)
             predictions = apply(said, said, transform, permutation, np.zeros((n, 2)))[1]

@@ -41,8 +41,8 @@ class Ballots:
         names = list(tasks)
         self.rows = split.spread_groups(config.subset, config.max_variants)
         self._base = split.base_rows()
-        self._variants = read_variants(data, names)
-        self._places = np.unique(self._variants.take(self.rows)[0])  # of the tasks that are scored, among all
+        self.variants = read_variants(data, names)
+        self._places = np.unique(self.variants.take(self.rows)[0])  # of the tasks that are scored, among all
         self.tasks = {names[place]: tasks[names[place]] for place in self._places.tolist()}
         self._numbers = split.variant_numbers(self.rows)  # [rows] 0 for the bare task
         most = int(self._numbers.max()) + 1
@@ -50,13 +50,13 @@ class Ballots:
         self.votes = Votes(self.tasks)
         self.fewer = {int(cap): Votes(self.tasks, keeps_grids=False) for cap in caps}
         self.most = most
-        scored = np.flatnonzero(np.isin(self._variants.task, self._places))
+        scored = np.flatnonzero(np.isin(self.variants.task, self._places))
         identifiers, first = np.unique(split.puzzle_identifiers[scored], return_index=True)
-        self._embedded = identifiers.astype(np.int64), self._variants.task[scored][first]  # both [embeddings]
+        self._embedded = identifiers.astype(np.int64), self.variants.task[scored][first]  # both [embeddings]
 
     def count(self, part: Answers) -> np.ndarray:
         """Count the votes of some answers; which of them [n] are to a task as it is, without a variant."""
-        _, transform, permutation = self._variants.take(part.rows)
+        _, transform, permutation = self.variants.take(part.rows)
         confidence = part.q_halt[:, -1]
         task, number = self._task(part.rows), self._numbers[np.searchsorted(self.rows, part.rows)]
         columns = (task, transform, permutation, part.inputs, part.predictions, confidence, part.rows)
@@ -107,7 +107,7 @@ class Ballots:
         return cosines(take, task)
 
     def _task(self, rows: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self._places, self._variants.take(rows)[0])
+        return np.searchsorted(self._places, self.variants.take(rows)[0])
 
 
 def cosines(take: Callable[[np.ndarray], np.ndarray], task: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 RESAMPLES = 10_000
 
 _BOOTSTRAP = 41  # purpose of a draw, part of its key
-_BLOCK = 1 << 20  # items drawn at a time
+_BLOCK = 1 << 18  # items drawn at a time
 
 
 def halting_probability(q_halt: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from trm.puzzles.arc_variants import parse_names
 KS = (1, 2, 5, 10, 100, 1000)  # of pass@k, as published
 UNIT = 2.0**40  # parts of a confidence of 1: 8 million votes fit in 64 bits
 CHUNK = 10_000  # answers merged at a time
+BLOCK = 1 << 26  # cells that get their memory at once: in pieces among other arrays they would take a tenth more
 
 # an answer to a test input and its votes; also one vote
 ANSWER = np.dtype(
@@ -105,6 +106,7 @@ class Votes:
         self._answers, self._count = np.empty(0, ANSWER), 0  # in the order in which they came
         self._places = np.empty(0, np.int64)  # a table that finds an answer by its key
         self._grids: list[np.ndarray] = []  # the answers' grids, flat, one after the other
+        self._room = np.empty(0, np.uint8)  # for more of them
 
     def add(
         self,
@@ -211,7 +213,14 @@ class Votes:
         new = _insert(self._answers, self._count, self._places, votes)
         self._count += int(new.sum())
         if self.keeps_grids and new.any():
-            self._grids.append(grids[np.repeat(new, _cells(votes))])
+            self._keep(grids[np.repeat(new, _cells(votes))])
+
+    def _keep(self, grids: np.ndarray) -> None:
+        if len(grids) > len(self._room):
+            self._room = np.empty(max(BLOCK, len(grids)), np.uint8)
+        kept, self._room = np.split(self._room, [len(grids)])
+        kept[:] = grids
+        self._grids.append(kept)
 
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
         """The answers by test input and rank, and where those of each test input start: [inputs + 1].
