@@ -15,6 +15,6 @@ experiment = trm.experiment(
 data = trm.build(experiment, "data")
 run = trm.train(experiment, data, "run")
 for name, share in trm.evaluate(run, data).items():
-    print(f"{name:16} {share.value:.1%} ({share.low:.1%} to {share.high:.1%}, n = {share.count})")
+    print(f"{name:20} {share.value:.1%} ({share.low:.1%} to {share.high:.1%}, n = {share.count})")
 [solution] = trm.solve(run, "12..\n..12\n2..3\n.32.")
 print(trm.as_text(solution), "valid" if solution.valid[-1] else "wrong", sep="\n")

@@ -248,3 +248,14 @@ def test_the_numbers_of_the_recursion_are_the_published_experiments():
     assert f"published {model.H_cycles} H_cycles and {model.L_cycles} L_cycles" in words
     assert f"applies f {calls} times, {model.L_cycles + 1} of them with gradient" in words
     assert f"f being {model.L_layers} blocks, that is {calls * model.L_layers} blocks" in words
+
+
+# docs/experiments.md
+
+
+def test_what_an_experiment_is_said_to_ask_for_stands_in_its_file():
+    rows = table((ROOT / "docs/experiments.md").read_text(), "experiment")
+    for experiment, gpus, steps, *_ in rows:
+        found = EXPERIMENTS[experiment]
+        assert int(gpus) == found.resources.gpus, experiment
+        assert int(steps.partition(" of ")[2]) == found.training.global_batch_size, experiment
