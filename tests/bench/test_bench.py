@@ -110,8 +110,8 @@ def test_a_step_takes_no_more_memory_for_a_larger_table_of_puzzles(tiny_experime
         trainer = Trainer(build_model(tiny_experiment.model, 6, 16, identifiers), tiny_experiment.training, 10)
         boards, puzzles = torch.ones(8, 16, dtype=torch.int64), torch.arange(8)
         batch = Batch(boards.int(), boards, puzzles)
-        trainer.step(1, batch, trainer.exploration(0, 1))
-        return recorded(lambda: trainer.step(2, batch, trainer.exploration(0, 2))).most_bytes
+        trainer.step(1, batch, trainer.exploration(1))
+        return recorded(lambda: trainer.step(2, batch, trainer.exploration(2))).most_bytes
 
     assert step_bytes(100_000) == step_bytes(10)
 

@@ -30,7 +30,7 @@ def trainer_of(dtype="float32", name="trm", training=TRAINING, **keys):
 
 
 def steps(trained, first, last):
-    return [trained.step(t, batch(t), trained.exploration(0, t)) for t in range(first, last + 1)]
+    return [trained.step(t, batch(t), trained.exploration(t)) for t in range(first, last + 1)]
 
 
 def copied(tensors):

@@ -69,7 +69,7 @@ def trainer_of(config):
 
 
 def steps(trainer, first, last):
-    return [trainer.step(t, batch(t), trainer.exploration(0, t)) for t in range(first, last + 1)]
+    return [trainer.step(t, batch(t), trainer.exploration(t)) for t in range(first, last + 1)]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -63,7 +63,7 @@ def trainer_of(model, compile=False, **keys):
 
 
 def step(trainer, t):
-    return trainer.step(t, batch(t, ROWS), trainer.exploration(0, t))
+    return trainer.step(t, batch(t, ROWS), trainer.exploration(t))
 
 
 def course(trainer):

@@ -42,7 +42,7 @@ def trainer_of(model=None, total_steps=10, seed=0, **keys):
 
 
 def steps(trainer, first, last):
-    return [trainer.step(t, batch(t), trainer.exploration(0, t)) for t in range(first, last + 1)]
+    return [trainer.step(t, batch(t), trainer.exploration(t)) for t in range(first, last + 1)]
 
 
 def copied(tensors):
@@ -186,7 +186,7 @@ def test_a_dropped_puzzle_embedding_is_zero_and_learns_nothing():
     trainer.model.puzzle_emb.weights = torch.ones(ROWS, 16)
     trainer.sign.weights = trainer.model.puzzle_emb.weights
     one = act.Batch(batch(1).inputs, batch(1).labels, rows)
-    trainer.step(1, one, trainer.exploration(0, 1))
+    trainer.step(1, one, trainer.exploration(1))
     dropped = recipes.drop_embeddings(torch.ones(ROWS, 1), 0.5, trainer._noise(recipes.EMBEDDINGS, 1))[:, 0] == 0
     assert dropped.any()
     assert (trainer.model.puzzle_emb.weights[dropped] == 1).all()

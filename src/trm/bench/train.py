@@ -204,7 +204,7 @@ def stepper(run: Run) -> Callable[[], float]:
     def step() -> float:
         k = next(counted)
         batch = to_batch(run.train, plan.rows(k % len(plan)), device)
-        exploration = run.trainer.exploration(run.seed, k + 1)
+        exploration = run.trainer.exploration(k + 1)
         return timed(lambda: run.trainer.step(k + 1, batch, exploration), device)
 
     return step

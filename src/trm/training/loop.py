@@ -202,7 +202,7 @@ class Run:
             planned = batches(self.planned, intervals, at.interval, at.index)
             for interval, index, batch, ends in self._prepared(itertools.islice(planned, self.max_steps - at.step)):
                 begin = time.monotonic()
-                outputs = self.trainer.step(at.step + 1, batch, self.trainer.exploration(self.seed, at.step + 1))
+                outputs = self.trainer.step(at.step + 1, batch, self.trainer.exploration(at.step + 1))
                 self.sums += outputs.metrics
                 at.step, at.interval, at.index = at.step + 1, interval, index + 1
                 check()

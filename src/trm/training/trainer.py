@@ -216,9 +216,9 @@ class Trainer:
             batch=act.Batch(local("inputs"), local("labels"), local("puzzle_identifiers")),
         )
 
-    def exploration(self, seed: int, t: int) -> tuple[Tensor, Tensor]:
+    def exploration(self, t: int) -> tuple[Tensor, Tensor]:
         """Which rows explore at step `t`, and their least number of steps; the same for any number of ranks."""
         config = self.model.config
-        exploring = draws.uniform(seed, EXPLORE, t, self._rows) < config.halt_exploration_prob
-        least = draws.integers(2, config.halt_max_steps + 1, seed, LEAST, t, self._rows)
+        exploring = draws.uniform(self.seed, EXPLORE, t, self._rows) < config.halt_exploration_prob
+        least = draws.integers(2, config.halt_max_steps + 1, self.seed, LEAST, t, self._rows)
         return sent(exploring, self.world.device), sent(least, self.world.device)
