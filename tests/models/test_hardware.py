@@ -366,6 +366,8 @@ def test_a_compiler_may_have_another_name(machine, monkeypatch):
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
         (MemoryError("Unable to allocate 2.00 GiB for an array"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 5.56 GB). Tried to allocate 1.02 GB"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x16 and 32x16)"), False),
     ],
 )

@@ -51,6 +51,8 @@ def sent(array: np.ndarray, device: torch.device) -> Tensor:
 def out_of_memory(error: Exception) -> bool:
     """Whether a computation failed for want of memory; Apple's GPUs and the CPU tell it in words alone."""
     words = ("MPS backend out of memory", "can't allocate memory")
+    if str(error) == "could not create a primitive":  # oneDNN, where there is no room for its code
+        return True
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(some in str(error) for some in words)
 
 
