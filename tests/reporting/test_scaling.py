@@ -88,6 +88,7 @@ def test_a_curve_for_each_way_and_choice_over_its_cost(results, tmp_path):
     assert drawn["noise: by vote"] == pytest.approx(np.array([[7, 0.5], [14, 0.6]]))  # means over seeds
     assert drawn["noise: if any is right"] == pytest.approx(np.array([[7, 0.6], [14, 0.7]]))
     assert drawn["plain"] == pytest.approx(np.array([[3.5, 0.3]]))
+    assert drawn["best at its cost"] == pytest.approx(np.array([[3.5, 0.3], [7, 0.5], [14, 0.6], [14, 0.6]]))
     assert axes.get_xscale() == "log"
     assert len(table) == 2 * 5
 

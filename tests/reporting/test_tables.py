@@ -160,6 +160,12 @@ def test_markdown_has_percentages_with_one_decimal_and_intervals(results):
     assert "87.4" in rows[0]
 
 
+def test_the_table_for_print_holds_what_fits_a_page(results):
+    header = results.table.with_suffix(".tex").read_text().splitlines()[3]
+    names = r"experiment & seed & figure & \% & published, \% & difference, points & verdict & compute & device \\"
+    assert header == names
+
+
 def with_training(run, folder, **facts):
     shutil.copytree(run, folder)
     (folder / "provenance.json").write_text(json.dumps(read_json(folder / "provenance.json") | facts))

@@ -107,11 +107,13 @@ const markup = (numbers) => numbers.map((number) => pack.shapes[number]).join(""
 function setUp() {
   const [width, height] = puzzle.size;
   const margin = 0.06; // cells, for the outer half of a frame
-  const box = [-margin, -margin, width + 2 * margin, height + 2 * margin].map((length) => CELL * length).join(" ");
-  const paper = `<rect width="${CELL * width}" height="${CELL * height}" class="ink-paper"/>`;
-  for (const id of ["answer", "question", "truth"]) at(id).setAttribute("viewBox", box);
-  at("question").innerHTML = paper + markup(puzzle.question);
-  at("truth").innerHTML = paper + markup(puzzle.truth);
+  const paper = (id, [width, height]) => {
+    const box = [-margin, -margin, width + 2 * margin, height + 2 * margin].map((length) => CELL * length).join(" ");
+    at(id).setAttribute("viewBox", box);
+    return `<rect width="${CELL * width}" height="${CELL * height}" class="ink-paper"/>`;
+  };
+  at("question").innerHTML = paper("question", puzzle.size_of_truth) + markup(puzzle.question);
+  at("truth").innerHTML = paper("truth", puzzle.size_of_truth) + markup(puzzle.truth);
   const squares = (cells, inset, name) =>
     cells.map((cell, i) => {
       const place = pack.places[cell];
@@ -124,7 +126,7 @@ function setUp() {
   const fades = squares(puzzle.cells.slice(0, puzzle.confidence[0].length), 0.06, "fade"); // not of what is given
   at("switch").hidden = !tints;
   at("answer").innerHTML =
-    `${paper}${markup(puzzle.ground)}<g>${tints}</g><g id="picture"></g><g>${fades}</g>`;
+    `${paper("answer", puzzle.size)}${markup(puzzle.ground)}<g>${tints}</g><g id="picture"></g><g>${fades}</g>`;
   at("boards").classList.toggle("broad", width > 1.6 * height);
   drawChart();
 }

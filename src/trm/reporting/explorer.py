@@ -144,7 +144,6 @@ def _puzzle(
     question = puzzle.draw(dataset, inputs, None, None)
     truth = puzzle.draw(dataset, inputs, label, None)
     pictures = [puzzle.draw(dataset, inputs, answer, label) for answer in answers[first[order]]]
-    every = [question, truth, *pictures]
 
     def shapes(drawing: Drawing, ground: bool) -> list[int]:
         """Cells are coloured above the shades that a board has as its ground, and below all else."""
@@ -154,7 +153,8 @@ def _puzzle(
     return {
         "row": int(row),
         "kind": int(kinds(exact[None])[0]),
-        "size": [max(drawing.width for drawing in every), max(drawing.height for drawing in every)],
+        "size": _size(question, truth, *pictures),
+        "size_of_truth": _size(question, truth),  # a wrong answer may need far more paper
         "question": shapes(question, True) + shapes(question, False),
         "truth": shapes(truth, True) + shapes(truth, False),
         "ground": shapes(pictures[0], True),
@@ -170,6 +170,11 @@ def _puzzle(
         "confidence": [_letters(SURE * step) for step in confidence[:, blanks]],  # [S] of the cells to fill
         "wrong": [_letters(step) for step in wrong[:, cells]],  # [S] of the cells, 1 where wrong
     }
+
+
+def _size(*drawings: Drawing) -> list[float]:
+    """Width and height of the paper that holds any of some drawings."""
+    return [max(drawing.width for drawing in drawings), max(drawing.height for drawing in drawings)]
 
 
 def _letters(numbers: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 A figure is one function from the experiment's results, one per seed, to a picture and a table.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -289,6 +290,8 @@ def scaling_curves(results: list[Result]) -> Picture:
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(plain["exact_accuracy"].mean(), color=PLAIN_COLOR, linestyle=":", linewidth=1)
+    frontier = _frontier(numbers[numbers["choice"] != "any"])
+    axes.step(*zip(*frontier, strict=True), where="post", label="best at its cost", **FRONTIER)
     for i, (way, of_way) in enumerate(scaled.groupby("way", sort=False)):
         for choice, own in of_way.groupby("choice", sort=False):
             label, line, marker = CHOICE_STYLE[choice]
@@ -306,10 +309,23 @@ def scaling_curves(results: list[Result]) -> Picture:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     _shares(axes)
+    lowest = numbers["low"].min()
+    axes.set_ylim(bottom=math.floor(10 * lowest) / 10 if lowest >= 0.1 else None)  # what is gained is in the upper part
     figure.legend(loc="outside right upper")
     return figure, numbers
 
 
+def _frontier(rows: pd.DataFrame) -> list[tuple[float, float]]:
+    """Steps per example and exact accuracy, means over the seeds, of what nothing as cheap is better than."""
+    points = rows.groupby(["way", "choice", "rollouts", "steps"])[["steps_per_example", "exact_accuracy"]]
+    means = points.mean()[points.size() == rows["seed"].nunique()]
+    ordered = means.sort_values(["steps_per_example", "exact_accuracy"], ascending=[True, False])
+    best = ordered[ordered["exact_accuracy"] > ordered["exact_accuracy"].cummax().shift(fill_value=-1.0)]
+    end = means["steps_per_example"].max(), best["exact_accuracy"].max()
+    return [*best.itertuples(index=False, name=None), end]
+
+
+FRONTIER = {"color": "#000000", "alpha": 0.16, "linewidth": 5, "solid_capstyle": "butt", "zorder": 1}
 PLAIN_COLOR, COLORS = "#444444", 6
 CHOICE_STYLE = {
     "last": ("", "-", "o"),
@@ -470,8 +486,9 @@ CAPTIONS = {
     "and about as many puzzles to a point otherwise. Bars at the points are 95 % intervals of each seed.",
     SCALING: "Share of test puzzles solved against the supervision steps that a puzzle takes in all, for further steps "
     "and for several rollouts to choose from: the one with the highest q_halt, the most frequent answer, the first "
-    "that obeys the rules; dotted, what a perfect choice would reach. The dotted level is the plain run. Bands and the "
-    "bar are 95 % intervals of each seed.",
+    "that obeys the rules; dotted, what a perfect choice would reach. The dotted level is the plain run, and the broad "
+    "grey line the best mean over seeds that so many steps or fewer reach, without the perfect choice. The scale "
+    "begins below the lowest interval, not at 0. Bands and the bar are 95 % intervals of each seed.",
     "pass-at-k": "Share of ARC's test inputs that one of the k answers with the most votes solves, as the mean over "
     "tasks: left against k, all variants voting; right against the number of variants that vote, the bare task first, "
     "counted from the same predictions. Bars at the points are 95 % intervals of each seed for another draw of tasks.",

@@ -117,7 +117,11 @@ def _experiment(
     pictures = []
     for kind in kinds_of(results, scaled=len(scaled) > 0):
         text, file = caption(kind, folders), figures / f"{name}-{kind}.svg"
-        picture, files = inline_svg(file, f"{name}-{kind}", text), _formats(file, FIGURE_FORMATS, out)
+        files = _formats(file, FIGURE_FORMATS, out)
+        if kind == "gallery":  # of boards of 900 cells it takes megabytes as SVG
+            picture = Markup('<img src="{}" alt="{}">').format(data_url(file.with_suffix(".png")), text)
+        else:
+            picture = inline_svg(file, f"{name}-{kind}", text)
         pictures.append({"kind": kind, "caption": text, "picture": picture, "files": files})
     hashes = sorted({result.data for result in results})
     return {

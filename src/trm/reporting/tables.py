@@ -7,7 +7,7 @@ ARC the tasks' mean pass@2.
 import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +84,24 @@ def verdict(
 
 
 def write_table(frame: pd.DataFrame, out: Path) -> None:
-    """Write `out` in the formats of `write_formats`; columns of votes only where there are any."""
+    """Write `out` in the formats of `write_formats`; columns of votes only where there are any, few for print."""
     hidden = set() if frame["pass@2"].notna().any() else OF_VOTES
-    write_formats(frame, out, {name: cell for name, cell in READABLE.items() if name not in hidden})
+    write_formats(frame, out, {name: cell for name, cell in READABLE.items() if name not in hidden}, PRINTED)
 
 
-def write_formats(frame: pd.DataFrame, out: Path, columns: Columns) -> None:
-    """Write `out` with suffix .csv, which holds every digit, and with .md and .tex, to be read."""
-    cells = [[cell(row) for cell in columns.values()] for _, row in frame.iterrows()]
+def write_formats(frame: pd.DataFrame, out: Path, columns: Columns, printed: Container[str] | None = None) -> None:
+    """Write `out` with suffix .csv, which holds every digit, and with .md and .tex, to be read.
+
+    `printed`: the columns that .tex has; None: all.
+    """
+    on_paper = {name: cell for name, cell in columns.items() if printed is None or name in printed}
     write_text(out.with_suffix(".csv"), frame.to_csv(index=False, lineterminator="\n"))
-    write_text(out.with_suffix(".md"), markdown(list(columns), cells))
-    write_text(out.with_suffix(".tex"), latex(list(columns), cells))
+    write_text(out.with_suffix(".md"), markdown(list(columns), _cells(frame, columns)))
+    write_text(out.with_suffix(".tex"), latex(list(on_paper), _cells(frame, on_paper)))
+
+
+def _cells(frame: pd.DataFrame, columns: Columns) -> list[list[str]]:
+    return [[cell(row) for cell in columns.values()] for _, row in frame.iterrows()]
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -187,6 +194,8 @@ READABLE = {
 }
 
 
+# what fits a page: the rest stands in the other formats
+PRINTED = {"experiment", "seed", "figure", "%", "published, %", "difference, points", "verdict", "compute", "device"}
 OF_VOTES = {"exact, %", "pass@1, %", "pass@2, %"}  # shown where a row has them, headed by another figure or not
 
 
