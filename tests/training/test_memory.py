@@ -10,7 +10,7 @@ from tests.models.test_networks import batch, build, small
 from tests.training.test_recipes import CGAR, EQR, LORA
 from trm import config
 from trm.config import check
-from trm.files import Fault
+from trm.files import Fault, read_json
 from trm.models import hardware
 from trm.models.network import Network
 from trm.training.loop import train
@@ -256,11 +256,12 @@ def test_a_run_out_of_memory_says_what_to_change(memory, trained):
         trained("auto", micro_batch="auto")
 
 
-def test_a_run_evaluates_no_more_rows_at_a_time_than_it_trains_with(memory, trained):
+def test_a_run_evaluates_no_more_rows_at_a_time_than_it_trains_with_and_says_how_many(memory, trained, tmp_path):
     expected = trained("plain")
     memory.room = 3  # of 8 in a batch
-    for micro_batch in (3, "auto"):
+    for micro_batch, chosen in ((3, 3), ("auto", 2)):
         found = trained(f"{micro_batch}", micro_batch=micro_batch)
+        assert read_json(tmp_path / f"{micro_batch}" / "provenance.json")["micro_batch"] == chosen
         assert len(found) == len(expected)
         for line, plain_line in zip(found, expected, strict=True):
             assert line == pytest.approx(plain_line, abs=1e-5)
