@@ -1,5 +1,8 @@
 """What the benchmarks count and print. Times are not tested, only that they belong to what was run."""
 
+import io
+from contextlib import redirect_stdout
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import yaml
 from tests.conftest import TINY
 from tests.training.test_memory import compile_with
 from trm.bench import data as bench_data
+from trm.bench import voting as bench_voting
 from trm.bench.digest import digest
 from trm.bench.evaluate import bench_evaluate
 from trm.bench.products import Recorder, replayed
@@ -196,7 +200,13 @@ def test_the_digest_of_arc_sees_colours_but_no_shifts(tmp_path):
     assert digest(train) != published
 
 
-def test_voting_is_measured_with_few_answers_and_with_as_many_as_predictions(capsys):
+def test_voting_is_measured_with_few_answers_and_with_as_many_as_predictions(capsys, monkeypatch):
+    def in_this_process(_, arguments):  # others would spend their time on imports
+        with redirect_stdout(io.StringIO()) as printed:
+            bench_voting.vote(*arguments[-2:])
+        return printed.getvalue(), 1.0
+
+    monkeypatch.setattr(bench_voting, "run_python", in_this_process)
     app(["bench", "votes", "--tasks", "3", "--variants", "40"], standalone_mode=False)
     _, few, distinct = capsys.readouterr().out.splitlines()
     assert few.startswith("few answers            120       30 ")
