@@ -156,7 +156,7 @@ def evaluate(
     world = join(pick_device(device))
     result = evaluate(run, data, out, settings, world)
     for name, figure in result["figures"].items() if result else ():
-        print(f"{name:16} {headline(figure)}")
+        print(f"{name:20} {headline(figure)}")
     leave(world)
 
 

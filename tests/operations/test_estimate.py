@@ -28,12 +28,26 @@ def test_flops_of_a_step_are_those_of_its_batch(tiny, tiny_data, tmp_path, model
     assert tiny(*keys).step_flops == pytest.approx(sum(call.flops for call in products), rel=1e-4)
 
 
-@pytest.mark.parametrize("keys", [[], ["training.micro_batch=2"], ["training.checkpoint_activations=true"]])
+HRM = [
+    "model.name=hrm",
+    "model.H_layers=1",
+    "model.puzzle_emb_len=0",
+    "model.L_layers=2",
+]  # few activations, many weights
+SHALLOW = """training.curriculum=[{until: 0.5, H_cycles: 1, L_cycles: 1}]"""
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[], HRM, [SHALLOW], ["training.micro_batch=20"], ["training.checkpoint_activations=true"]],
+    ids=["plain", "hrm", "curriculum", "micro_batch", "checkpoint_activations"],
+)
 def test_memory_of_a_step_grows_by_its_rows(tiny, tiny_data, tmp_path, keys):
-    wide = ["training.global_batch_size=32", "model.hidden_size=64", *keys]
-    micro_batch = 2 if keys == ["training.micro_batch=2"] else 32
-    run = small(check(EXPERIMENT, "tiny", wide), [tiny_data], 32, micro_batch, str(tmp_path))
-    assert tiny(*wide).memory["a step"] == pytest.approx(record(run)[1], rel=0.1)
+    wide = ["training.global_batch_size=400", "training.max_steps=1", "model.hidden_size=64", *keys]
+    found = tiny(*wide).memory["a step"]
+    experiment = phases(check(EXPERIMENT, "tiny", wide))[-1].experiment
+    micro_batch = 20 if "training.micro_batch=20" in keys else 400
+    assert found == pytest.approx(record(small(experiment, [tiny_data], 400, micro_batch, str(tmp_path)))[1], rel=0.05)
 
 
 def test_steps_and_weights_are_those_of_the_run(tiny, tiny_run):

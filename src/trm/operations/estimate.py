@@ -112,7 +112,7 @@ def estimate(experiment: Experiment, data: Sequence[Path]) -> Estimate:
             step_flops = sum(part.share * _step_flops(part.experiment, data, folder) for part in parts)
         else:
             step_flops = sum(call.flops for call in products) / 2
-        step = _step_bytes(experiment, data, folder, step_bytes, local)
+        step = _step_bytes(experiment, data, folder, step_bytes, row, local)
         asked = rows_asked(experiment, data, steps)
         weights = two.parameters()
     test_rows = (test.spread_groups if is_arc(data[0]) else test.spread)(
@@ -148,8 +148,7 @@ def measured(experiment: Experiment, data: Path, device: str) -> Rate:
     found = pick_device(device)
     rows = experiment.training.global_batch_size // gpus_of(experiment)
     if found.type == "cpu":
-        length = experiment.model.prefix_len + read_split(data / "train").metadata.seq_len
-        rows = min(rows, max(1, CPU_POSITIONS // length))
+        rows = min(rows, rows_on_cpu(experiment, data))
     part = with_training(phases(experiment)[-1].experiment, global_batch_size=rows)
     m = in_process(measure, part, data, device, MEASURED)
     name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
@@ -265,20 +264,35 @@ def _answer_flops(run: Run) -> int:
     return sum(call.flops for call in recorder.products)
 
 
-def _step_bytes(experiment: Experiment, data: list[Path], folder: str, two: int, rows: int) -> float:
-    """Bytes of the tensors that a step of `rows` rows makes; `two` those of two rows at once.
+def _step_bytes(experiment: Experiment, data: list[Path], folder: str, two: int, row: int, rows: int) -> float:
+    """Bytes of the tensors that a step of `rows` rows makes; `two` those of two rows, `row` those of a row's new state.
 
-    As in docs/performance.md: a row of the micro-batch costs its activations, a row of the batch its new state.
+    As in docs/performance.md: a row of the micro-batch costs its activations, a row of the batch its new state. What
+    weights and gradients take is there with any number of rows, so activations are counted on as many as outweigh it.
     """
-
-    def counted(batch: int, micro_batch: int) -> int:
-        return record(small(experiment, data, batch, micro_batch, folder))[1]
-
+    experiment = phases(experiment)[-1].experiment  # as deep as it gets
     micro_batch = experiment.training.micro_batch
     micro_batch = min(rows, micro_batch) if isinstance(micro_batch, int) else rows
-    four = counted(4, 4)
-    activations = (four - two) / 2
+    joined = 0 if micro_batch == rows else rows * row
+    update = two + (rows - 2) * row + joined  # at the end of the step, when the weights change
+
+    def counted(batch: int, micro_batch: int) -> int:
+        run = small(experiment, data, batch, micro_batch, folder)
+        run.trainer.adam.step = lambda *_: None  # up to the gradients
+        return record(run)[1]
+
+    some = max(2, rows_on_cpu(experiment, data[0]))
+    if rows <= 2 * some:
+        return max(update, counted(rows, micro_batch))
+    more = counted(2 * some, 2 * some)
+    activations = (more - counted(some, some)) / some
     if micro_batch == rows:
-        return four + (rows - 4) * activations
+        return max(update, more + (rows - 2 * some) * activations)
     first, second = counted(2, 1), counted(4, 1)
-    return second + (rows - 4) * (second - first) / 2 + (micro_batch - 1) * activations
+    return max(update, second + (rows - 4) * (second - first) / 2 + (micro_batch - 1) * activations)
+
+
+def rows_on_cpu(experiment: Experiment, data: Path) -> int:
+    """Rows of a batch that a CPU takes seconds for: 16 Sudokus, or fewer of larger boards."""
+    length = experiment.model.prefix_len + read_split(data / "train").metadata.seq_len
+    return max(1, CPU_POSITIONS // length)
