@@ -363,6 +363,7 @@ def pass_at_k(results: list[Result]) -> Picture:
     by_variants.legend()
     for axes in (by_k, by_variants):
         axes.set_ylabel("share of test inputs, mean over tasks")
+        axes.minorticks_off()
         axes.xaxis.set_major_formatter("{x:g}")
         _shares(axes)
     return figure, numbers
@@ -403,6 +404,7 @@ def embedding_cosine(results: list[Result]) -> Picture:
             axes.stairs(bins["count"] / bins["of"], edges, label=label, **style)
             axes.stairs(bins["count"] / bins["of"], edges, fill=True, color=color, alpha=fill)
     if axes.patches:
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # the legend stands above the columns
         axes.legend(loc="upper left")
     else:
         axes.text(0.5, 0.5, "no embedding was trained", ha="center", va="center", transform=axes.transAxes)
