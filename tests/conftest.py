@@ -11,6 +11,10 @@ from trm.data.build import build
 from trm.distribution import World
 from trm.training.stopping import SIGNALS
 
+for number in SIGNALS:  # whoever started the tests in the background, or by nohup, ignores some of them
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
 ALONE = World(0, 1, torch.device("cpu"))  # one rank, for what can do with several
 
 TINY = {

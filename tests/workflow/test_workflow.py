@@ -218,6 +218,7 @@ def test_unknown_keys_of_the_configuration_are_rejected(project):
     assert "experiments: absent is unknown, expected one of tiny-queens, tiny-sudoku" in output
 
 
+@pytest.mark.slow
 def test_a_training_stopped_in_the_middle_goes_on_at_the_next_call(project):
     """Snakemake deletes the outputs of a failed job, and does not miss them; the checkpoints live outside them."""
     long = ("--config", 'set=["training.epochs=2000", "training.max_steps=900", "training.checkpoint_every=5"]')

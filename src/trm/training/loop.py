@@ -183,7 +183,8 @@ class Run:
         device = self.world.device
         if device.type == "cuda":
             return torch.cuda.get_device_name(device)
-        return f"{device.type} ({torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        return f"{device.type} ({threads} thread{'s' * (threads > 1)})"
 
     @property
     def metrics(self) -> Path:
