@@ -97,7 +97,11 @@ def test_a_lost_terminal_saves_and_ends_with_75(undisturbed, data, tmp_path):
     leader, terminal = pty.openpty()
     code = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
     command = ["-m", "trm", "train", str(tmp_path / "tiny.yaml"), "--data", str(data), "--out", str(tmp_path / "run")]
-    training.process = subprocess.Popen([sys.executable, "-c", code, str(terminal), *command], pass_fds=[terminal])
+    training.process = subprocess.Popen(
+        [sys.executable, "-c", code, str(terminal), *command],
+        pass_fds=[terminal],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as the one that it is held against
+    )
     os.close(terminal)
     wait_for_progress(training)
     os.close(leader)  # HUP, and from now on every write to the terminal fails
