@@ -22,9 +22,9 @@ install: .venv/installed
 test: install lint
 	OMP_NUM_THREADS=1 pytest -m "not slow" --durations 10 --numprocesses 2 --dist loadfile
 
-# minutes each: the quickstart from a fresh clone, two dozen kills, the published experiments on real data
+# minutes each: the quickstart from a fresh clone, two dozen kills, real data; clusters beside them, which mostly wait
 test-slow: install
-	pytest -m slow --durations 10
+	pytest -m slow --durations 10 --numprocesses 2 --dist loadgroup
 
 lint: install
 	ruff check

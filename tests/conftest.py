@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ for number in SIGNALS:  # whoever started the tests in the background, or by noh
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
+CLUSTER = Path(__file__).parent / "cluster"
 ALONE = World(0, 1, torch.device("cpu"))  # one rank, for what can do with several
 
 TINY = {
@@ -42,6 +44,13 @@ TINY = {
         "lr_warmup_steps": 2,
     },
 }
+
+
+def pytest_collection_modifyitems(items):
+    """With --dist loadgroup files stay whole, and those that talk to a scheduler, and mostly wait, go one by one."""
+    for item in items:
+        name = "cluster" if item.path.is_relative_to(CLUSTER) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
 
 
 @contextmanager
