@@ -46,9 +46,17 @@ ARC = {"epochs": 100_000, "eval_interval": 10_000, **RATES}
 ARC1 = {"puzzle": "arc", "subsets": ["training", "evaluation", "concept"], "test_sets": ["evaluation"], "num_aug": 1000}
 ARC2 = {**ARC1, "subsets": ["training2", "evaluation2", "concept"], "test_sets": ["evaluation2"]}
 EVALUATION2 = {**ARC2, "subsets": ["evaluation2"]}
+HELD = {**ARC2, "subsets": ["evaluation2train", "evaluation2eval"], "test_sets": ["evaluation2eval"]}
+SINGLE = {**ATTENTION, "L_cycles": 4, "puzzle_emb_len": 1}
+LARGE = {"global_batch_size": 1536, "lr": 2e-4, "puzzle_emb_lr": 2e-2}
 LORA = {"trained": "lora", "lora_rank": 1, "lora_alpha": 16, "init": "results/runs/arc2-attention/seed-0", **RATES}
 CONTINUED = {"init": "results/runs/arc1-attention/seed-0", "init_puzzle_emb": "mean"}
+CLEAN = {**ARC2, "subsets": ["evaluation2clean"], "test_sets": ["evaluation2clean"]}
+MANUAL = {**ARC2, "subsets": ["manual_evaluation"], "test_sets": ["manual_evaluation"]}
+TUNED = {**RATES, **CONTINUED, "global_batch_size": 384, "lr": 7e-5, "puzzle_emb_lr": 7e-3}
+QUARTERS = {"epochs": 12_500, "eval_interval": 3125}
 KAGGLE = {"global_batch_size": 96, "lr": 1.25e-5, "puzzle_emb_lr": 1.25e-3, "lr_warmup_steps": 200, "ema": False}
+EMBEDDINGS = {**LORA, **KAGGLE, "epochs": 10_000, "trained": "puzzle_emb", "lora_rank": None, "lora_alpha": None}
 QUEENS = {"epochs": 500, "eval_interval": 50, "lr_warmup_steps": 1000, "global_batch_size": 512}
 ARITHMETIC = {"global_batch_size": 512, "epochs": 100, "lr_warmup_steps": 100, "weight_decay": 0.1}
 HANOI = {**FIFTY, "global_batch_size": 128, "max_examples_per_puzzle": 1}
@@ -123,26 +131,47 @@ PUBLISHED = {
         {**ARC, "epochs": 300_000, "lr": 5e-5, "puzzle_emb_lr": 5e-3},
         *(FOUR, None),
     ),
+    "arc2-half-cycles": (
+        *(ARC2, {**ATTENTION, "H_cycles": 2, "L_cycles": 2, "halt_max_steps": 8, "puzzle_emb_len": 1}),
+        *({**ARC, "eval_interval": 2500}, EIGHT, None),
+    ),
+    "arc2-extended": (
+        *({**HELD, "subsets": ["concept", "tama", "training2", *HELD["subsets"]]}, SINGLE),
+        *({**ARC, **LARGE, "epochs": 200_000, "eval_interval": 5000}, EIGHT, None),
+    ),
+    "arc2-hard": (
+        *({**HELD, "subsets": ["traininghard", *HELD["subsets"]]}, SINGLE),
+        *({**ARC, **LARGE, "epochs": 1_000_000, "eval_interval": 25_000}, EIGHT, None),
+    ),
     "arc2-several": ({**ARC2, "subsets": ["training2", "evaluation2"]}, {**ATTENTION, "L_cycles": 4}, ARC, FOUR, None),
     "arc2-continued": (
         *(ARC2, {**ATTENTION, "L_cycles": 4}),
         {**FIFTY, **RATES, **CONTINUED, "freeze_weights_epochs": 3125, "trained": "puzzle_emb"},
         *(FOUR, None),
     ),
+    "arc2-fine-tuning": (CLEAN, {**ATTENTION, "L_cycles": 4}, {**TUNED, **QUARTERS}, FOUR, 0.0219),
+    "arc2-fine-tuning-staged": (
+        *(CLEAN, {**ATTENTION, "L_cycles": 4}),
+        {**TUNED, **QUARTERS, "trained": "puzzle_emb", "freeze_weights_epochs": 3125},
+        *(FOUR, 0.0307),
+    ),
     "arc2-lora-manual": (
-        {**ARC2, "subsets": ["manual_evaluation"], "test_sets": ["manual_evaluation"]},
-        *({**ATTENTION, "L_cycles": 4}, {**LORA, "epochs": 12_500, "eval_interval": 3125}),
+        *(MANUAL, {**ATTENTION, "L_cycles": 4}, {**LORA, **QUARTERS}),
         *(FOUR, None),
     ),
     "arc2-lora": (
-        *(EVALUATION2, {**ATTENTION, "L_cycles": 4}, {**LORA, "epochs": 12_500, "eval_interval": 3125}),
+        *(EVALUATION2, {**ATTENTION, "L_cycles": 4}, {**LORA, **QUARTERS}),
         *(FOUR, None),
     ),
     "arc2-lora-kaggle": (EVALUATION2, {**ATTENTION, "L_cycles": 4}, {**LORA, **KAGGLE, "epochs": 500}, FOUR, None),
     "arc2-post-training": (
         *(EVALUATION2, {**ATTENTION, "L_cycles": 4}),
-        {**LORA, **KAGGLE, "epochs": 10_000, "trained": "puzzle_emb", "lora_rank": None, "lora_alpha": None},
+        {**EMBEDDINGS, "eval_interval": 2500},
         *(ALONE, None),
+    ),
+    "arc2-post-training-manual": (
+        *(MANUAL, {**ATTENTION, "L_cycles": 4}, {**EMBEDDINGS, "eval_interval": 1000}),
+        *(ALONE, 0.065),
     ),
     "nqueens-12-many-published": (queens("many", "published"), SUDOKU_MLP, QUEENS, ALONE, 0.40),
     "nqueens-12-unique-published": (
@@ -174,7 +203,10 @@ PUBLISHED = {
         *(ALONE, 0.112),
     ),
 }
-CAPS = {"arc2-lora": 256, "arc2-lora-manual": 256, "arc2-lora-kaggle": 8, "arc2-post-training": 256}  # to vote
+CAPS = {  # to vote
+    **{"arc2-fine-tuning": 256, "arc2-fine-tuning-staged": 256, "arc2-lora": 256, "arc2-lora-manual": 256},
+    **{"arc2-lora-kaggle": 8, "arc2-post-training": 256},
+}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -233,7 +265,7 @@ def planned(tmp_path_factory) -> dict[str, str]:
     files = {"sudoku": ["train.csv", "test.csv"], "maze": ["train.csv", "test.csv"]}
     files["chess"] = ["lichess_db_eval.jsonl.zst"]
     parts = ("challenges", "solutions")
-    subsets = ("training", "evaluation", "concept", "training2", "evaluation2", "manual_evaluation")
+    subsets = {name for experiment in EXPERIMENTS.values() for name in getattr(experiment.dataset, "subsets", [])}
     files["arc"] = [f"arc-agi_{subset}_{part}.json" for subset in subsets for part in parts]
     for puzzle, names in files.items():
         (raw / puzzle).mkdir(parents=True)
