@@ -127,7 +127,7 @@ def predict(
     """
 
     def load(some: np.ndarray) -> Batch:
-        tokens = torch.from_numpy(inputs[np.searchsorted(numbers, some)].astype(np.int32)).to(device)
+        tokens = sent(inputs[np.searchsorted(numbers, some)].astype(np.int32), device)
         nothing = torch.full_like(tokens, IGNORE, dtype=torch.int64)
         return Batch(tokens, nothing, torch.zeros(len(some), dtype=torch.int64, device=device))
 
