@@ -20,11 +20,11 @@ install: .venv/installed
 
 # lint and the fast tests, in under 15 minutes on two cores: two processes with a thread each
 test: install lint
-	OMP_NUM_THREADS=1 pytest -m "not slow" --durations 10 --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -m "not slow" --durations 10 --numprocesses 2
 
 # minutes each: the quickstart from a fresh clone, two dozen kills, real data; clusters beside them, which mostly wait
 test-slow: install
-	pytest -m slow --durations 10 --numprocesses 2 --dist loadgroup
+	pytest -m slow --durations 10 --numprocesses 2 -vv
 
 lint: install
 	ruff check

@@ -2,7 +2,6 @@
 
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ for number in SIGNALS:  # whoever started the tests in the background, or by noh
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-CLUSTER = Path(__file__).parent / "cluster"
 ALONE = World(0, 1, torch.device("cpu"))  # one rank, for what can do with several
 
 TINY = {
@@ -46,11 +44,17 @@ TINY = {
 }
 
 
-def pytest_collection_modifyitems(items):
-    """With --dist loadgroup files stay whole, and those that talk to a scheduler, and mostly wait, go one by one."""
-    for item in items:
-        name = "cluster" if item.path.is_relative_to(CLUSTER) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
+@pytest.hookimpl(optionalhook=True)  # unknown without xdist
+def pytest_xdist_make_scheduler(config, log):
+    """A process takes whole files, and one takes all that talk to a scheduler: they share it, and mostly wait."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "tests/cluster" if file.startswith("tests/cluster/") else file
+
+    return Scheduling(config, log)
 
 
 @contextmanager
