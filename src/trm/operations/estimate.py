@@ -27,7 +27,8 @@ from trm.files import BadInput
 from trm.operations.columns import columns, duration, size
 from trm.operations.project import steps_of
 from trm.training.checkpoints import KEPT
-from trm.training.loop import Run, trials
+from trm.training.loop import Run
+from trm.training.trials import trials
 
 MEASURED = 5  # steps
 CPU_POSITIONS = 16 * 97  # of the batch that is measured on a CPU: 16 Sudokus, whose step takes seconds

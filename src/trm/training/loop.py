@@ -10,7 +10,6 @@ A run that was killed goes on from its newest checkpoint, cuts metrics.jsonl bac
 """
 
 import contextlib
-import copy
 import functools
 import itertools
 import json
@@ -25,14 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trm.config import Dataset, Evaluation, Experiment
-from trm.data.layout import content_hash, published_files, read_split
+from trm.config import Dataset, Experiment
+from trm.data.layout import content_hash, published_files
 from trm.data.mixture import mixed, read_splits
 from trm.data.sampler import Plan, plan_interval, total_steps
-from trm.data.split import Split
 from trm.distribution import World, compiles, join, leave, pick_device
-from trm.evaluation.ballots import Ballots, is_arc
-from trm.evaluation.inference import answers, to_batch
+from trm.evaluation.inference import to_batch
 from trm.files import BadInput, Fault, atomic, read_json
 from trm.models import build_model, lora
 from trm.models.act import Batch
@@ -47,6 +44,7 @@ from trm.training.start import start_from, weights_hash
 from trm.training.stopping import OUT_OF_TIME, Stopper
 from trm.training.trackers import Send, check_installed, tracking
 from trm.training.trainer import Outputs, Trainer
+from trm.training.trials import score, trials
 
 # that a job waits for a trainer before it, which its queue may have lost sight of: a share of its time budget, so that
 # ten jobs outlast another's walltime, and seconds at least
@@ -83,21 +81,6 @@ def batches(planned: Callable[[int], Plan], intervals: int, interval: int, index
         for k in range(index, len(plan)):
             yield i, k, plan.rows(k), k + 1 == len(plan)
         index = 0
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is evaluated on while training."""
-
-    about: dict[str, str]  # the split and, behind the first dataset, the dataset, as lines of metrics.jsonl say it
-    split: Split
-    rows: np.ndarray  # those that are scored
-    ballots: Ballots | None = None  # ARC's, in which nobody has voted yet
-
-    @property
-    def chooses(self) -> bool:
-        """Whether the best weights are chosen by it."""
-        return self.about["split"] == "validation"
 
 
 class Run:
@@ -282,7 +265,7 @@ class Run:
         """Evaluate the averaged weights as they stand now; False when asked to stop meanwhile."""
         scores = []
         for trial in self.trials:
-            figures = self._score(trial)
+            figures = score(trial, self.trainer, self.stopper.asked)
             if figures is None:
                 return False
             scores.append(figures)
@@ -297,32 +280,6 @@ class Run:
                         write_tensors(path, self.weights(), {"step": self.at.step})
         self.at.due = False
         return True
-
-    def _score(self, trial: Trial) -> dict[str, float] | None:
-        trainer, world, size = self.trainer, self.world, self.config.global_batch_size
-        split, rows, ballots = trial.split, trial.rows, copy.deepcopy(trial.ballots)
-        sums = torch.zeros(4, dtype=widest(world.device), device=world.device)
-        with trainer.averaged():
-            for start in range(0, len(rows), size):
-                if world.any(self.stopper.asked()):
-                    return None
-                part = np.array_split(rows[start : start + size], world.size)[world.rank]
-                for a in answers(
-                    trainer.model, lambda rows: to_batch(split, rows, world.device), part, trainer.micro_batch
-                ):
-                    exact = a.exact[:, -1]
-                    right, halting = ((a.predictions == a.labels) & a.asked).sum(), (a.q_halt[:, -1] >= 0) == exact
-                    sums += torch.tensor([exact.sum(), right, a.asked.sum(), halting.sum()], device=world.device)
-                    if ballots is not None:
-                        ballots.count(a)
-        world.sum([sums])
-        exact, right, asked, halting = sums.tolist()
-        n = len(rows)
-        figures = {"exact_accuracy": exact / n, "token_accuracy": right / asked, "q_halt_accuracy": halting / n}
-        if ballots is not None:
-            ballots.pool(world)
-            figures |= {f"pass@{k}": float(shares.mean()) for k, shares in ballots.votes.pass_at().items()}
-        return figures
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to evaluate and publish: averaged where the configuration averages."""
@@ -355,29 +312,27 @@ class Run:
         self.stopper.took("save", time.monotonic() - begin)
 
 
-def trials(experiment: Experiment, data: list[Path]) -> list[Trial]:
-    """The evaluations of a training: the first dataset's validation and test split, then the others' test splits."""
-    found = []
-    if experiment.dataset.validation:
-        split = read_split(data[0] / "validation")
-        found.append(Trial({"split": "validation"}, split, split.spread(None)))
-    subset = experiment.training.eval_subset
-    for dataset, folder, split in zip(experiment.datasets, data, read_splits(data, "test"), strict=True):
-        about = {"split": "test"} | ({"dataset": dataset.name} if dataset is not experiment.dataset else {})
-        ballots = Ballots(folder, split, voters(split, subset)) if is_arc(folder) else None
-        found.append(Trial(about, split, split.spread(subset) if ballots is None else ballots.rows, ballots))
-    return found
-
-
-def voters(split: Split, n: int | None) -> Evaluation:
-    """Who votes in `n` examples of ARC's test split at most: tasks in as many variants as that allows, or fewer tasks.
-
-    A task is one example at least.
-    """
-    bare = len(split.base_rows())
-    if n is None or n >= bare:
-        return Evaluation(max_variants=n and n // bare)
-    return Evaluation(subset=max(1, n * (len(split.group_indices) - 1) // bare), max_variants=1)
+def publish(run: Run, experiment: Experiment, out: Path, origins: dict[str, Any]) -> None:
+    """Write the final weights, the metrics and what became of a run to `out`; `origins` says what it was made from."""
+    weights, step = run.final_weights()
+    adapters = lora.adapters(weights)
+    if adapters:  # published folded into the layers, and by themselves
+        weights = lora.merge(weights, run.config.lora_rank, run.config.lora_alpha)
+    facts = {
+        **origins,
+        "seed": run.seed,
+        "device": run.device_name(),
+        "ranks": run.world.size,
+        "threads": torch.get_num_threads(),
+        "micro_batch": run.trainer.micro_batch,
+        "steps": run.at.step,
+        "planned_steps": run.max_steps,
+        "weights": {"rule": run.config.final_weights, "step": step, "ema": run.config.ema},
+        "parameters": run.parameters(),
+        "seconds": round(run.at.seconds, 1),
+        "starts": run.at.starts,
+    }
+    write_run(out, experiment, weights, run.metrics, facts, adapters)
 
 
 def data_facts(dataset: Dataset, folder: Path, content: str) -> dict[str, Any]:
@@ -424,6 +379,13 @@ def train(
     model, training = experiment.model.model_dump(), experiment.training.model_dump()
     fingerprint = checkpoints.run_fingerprint(hashes, model, training, seed, init)
     folder = root / fingerprint
+    first, *others = map(data_facts, experiment.datasets, folders, hashes)
+    origins = {
+        "data": first,
+        "more_data": others,
+        "init": init and {"run": str(experiment.training.init), "weights_sha256": init},
+        "fingerprint": fingerprint,
+    }
     world = join(pick_device(device))
     try:
         run = Run(experiment, seed, folders, folder, world, stopper)  # checks everything, writes nothing
@@ -454,29 +416,7 @@ def train(
                 if not run.go(check) and not (finish and stopper.reason in (OUT_OF_TIME, None) and run.has_weights):
                     return RESUMABLE
             if world.leads:
-                weights, step = run.final_weights()
-                adapters = lora.adapters(weights)
-                if adapters:  # published folded into the layers, and by themselves
-                    weights = lora.merge(weights, run.config.lora_rank, run.config.lora_alpha)
-                first, *others = map(data_facts, experiment.datasets, folders, hashes)
-                facts = {
-                    "data": first,
-                    "more_data": others,
-                    "init": init and {"run": str(experiment.training.init), "weights_sha256": init},
-                    "fingerprint": fingerprint,
-                    "seed": seed,
-                    "device": run.device_name(),
-                    "ranks": world.size,
-                    "threads": torch.get_num_threads(),
-                    "micro_batch": run.trainer.micro_batch,
-                    "steps": run.at.step,
-                    "planned_steps": run.max_steps,
-                    "weights": {"rule": experiment.training.final_weights, "step": step, "ema": run.config.ema},
-                    "parameters": run.parameters(),
-                    "seconds": round(run.at.seconds, 1),
-                    "starts": run.at.starts,
-                }
-                write_run(out, experiment, weights, run.metrics, facts, adapters)
+                publish(run, experiment, out, origins)
             return 0
     except RuntimeError as error:
         if not out_of_memory(error):
