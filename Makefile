@@ -22,8 +22,8 @@ install: .venv/installed
 test: install lint
 	OMP_NUM_THREADS=1 pytest -m "not slow" --durations 10 --numprocesses 2
 
-# minutes each: the quickstart from a fresh clone, two dozen kills, real data; clusters beside them, which mostly wait.
-# Two trainings on the same two cores take four times as long where threads that wait for each other spin.
+# minutes each: the quickstart from a fresh clone, two dozen kills, real data, with clusters beside them. Two trainings on
+# the same two cores take five times as long as one where threads that wait for each other spin, and twice where not.
 test-slow: install
 	OMP_WAIT_POLICY=passive pytest -m slow --durations 10 --numprocesses 2 -vv
 

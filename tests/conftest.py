@@ -46,7 +46,7 @@ TINY = {
 
 @pytest.hookimpl(optionalhook=True)  # unknown without xdist
 def pytest_xdist_make_scheduler(config, log):
-    """A process takes whole files, and one takes all that talk to a scheduler: they share it, and mostly wait."""
+    """A process takes whole files, and one takes all that talk to a scheduler: they share what they compare with."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):

@@ -379,13 +379,6 @@ def train(
     model, training = experiment.model.model_dump(), experiment.training.model_dump()
     fingerprint = checkpoints.run_fingerprint(hashes, model, training, seed, init)
     folder = root / fingerprint
-    first, *others = map(data_facts, experiment.datasets, folders, hashes)
-    origins = {
-        "data": first,
-        "more_data": others,
-        "init": init and {"run": str(experiment.training.init), "weights_sha256": init},
-        "fingerprint": fingerprint,
-    }
     world = join(pick_device(device))
     try:
         run = Run(experiment, seed, folders, folder, world, stopper)  # checks everything, writes nothing
@@ -416,6 +409,13 @@ def train(
                 if not run.go(check) and not (finish and stopper.reason in (OUT_OF_TIME, None) and run.has_weights):
                     return RESUMABLE
             if world.leads:
+                first, *others = map(data_facts, experiment.datasets, folders, hashes)
+                origins = {
+                    "data": first,
+                    "more_data": others,
+                    "init": init and {"run": str(experiment.training.init), "weights_sha256": init},
+                    "fingerprint": fingerprint,
+                }
                 publish(run, experiment, out, origins)
             return 0
     except RuntimeError as error:
